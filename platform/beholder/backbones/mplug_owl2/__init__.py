@@ -1,0 +1,1 @@
+"""mPLUG-Owl2, the model under One-Align, DeQA-Score and ROC4MLLM."""

@@ -1,0 +1,1 @@
+"""Scoring catalogs: manifests in object storage to scores in object storage, through Ray Data."""

@@ -1,0 +1,87 @@
+"""The command ``beholder``: score files at hand, and check a machine."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from beholder.doctor import checks_table, exit_code, run_checks
+from beholder.errors import UserError
+from beholder.items import Score
+from beholder.logs import progress
+from beholder.scoring import Scorer
+
+app = typer.Typer(
+    help="Rates pictures and videos as people do.", no_args_is_help=True, add_completion=False
+)
+
+DEFAULT_SCORER = Path("quickstart/scorer")
+
+
+@app.command()
+def score(
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="pictures or videos: paths, s3:// URIs")
+    ],
+    scorer: Annotated[
+        Path, typer.Option(envvar="BEHOLDER_SCORER", help="folder of the scorer")
+    ] = DEFAULT_SCORER,
+    task: Annotated[
+        list[str] | None, typer.Option(help="quality or aesthetics; all by default")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line an item")] = False,
+) -> None:
+    """Scores files and prints a table; exits with 1 if one could not be scored."""
+    judge = Scorer.load(scorer)
+    judge.check_tasks(task)
+    scores = [judge.score([photo], task)[0] for photo in progress(photos, len(photos), "score")]
+    if as_json:
+        for one in scores:
+            print(json.dumps(one.as_dict()))
+    else:
+        _print(scores, judge.fingerprint)
+    raise typer.Exit(1 if any(one.failure for one in scores) else 0)
+
+
+def _print(scores: list[Score], fingerprint: str) -> None:
+    # A pipe has no width: leave names whole.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(title=f"scorer {fingerprint}, 1 bad to 5 excellent", title_justify="left")
+    for column in ("item", "task", "mean", "std", "bad · poor · fair · good · excellent"):
+        right = column in ("mean", "std")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for one in scores:
+        if one.failure is not None:
+            table.add_row(one.item_id, "", "", "", f"{one.failure.code}: {one.failure.message}")
+        for task, d in one.tasks.items():
+            probs = " · ".join(f"{100 * p:2.0f}%" for p in d.probs)
+            table.add_row(one.item_id, task, f"{float(d.mean):.2f}", f"{float(d.std):.2f}", probs)
+    console.print(table)
+
+
+@app.command()
+def doctor(
+    bucket: Annotated[
+        str | None, typer.Option(help="s3://BUCKET to check for keys and conditional writes")
+    ] = None,
+) -> None:
+    """Checks this machine and what it is configured to reach; each finding has its remedy."""
+    checks = run_checks(bucket)
+    Console().print(checks_table(checks))
+    raise typer.Exit(exit_code(checks))
+
+
+def main() -> None:
+    """Entry point: a user's error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("BEHOLDER_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,18 @@
+"""What is said around a picture: turns with media and slots, and the prompts as data."""
+
+from beholder.conversations.prompts import PROMPTS, Prompt, questions, scoring, training
+from beholder.conversations.turns import Conversation, Media, Part, Slot, Text, Turn
+
+__all__ = [
+    "PROMPTS",
+    "Conversation",
+    "Media",
+    "Part",
+    "Prompt",
+    "Slot",
+    "Text",
+    "Turn",
+    "questions",
+    "scoring",
+    "training",
+]

@@ -1,0 +1,122 @@
+"""The manifest: a Parquet table that lists items, and what people said of them."""
+
+import difflib
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beholder.errors import UserError
+
+REQUIRED: dict[str, pa.DataType] = {
+    "item_id": pa.string(),
+    "uri": pa.string(),
+    "kind": pa.string(),
+}
+OPTIONAL: dict[str, pa.DataType] = {
+    "mos": pa.float64(),
+    "std": pa.float64(),
+    "votes": pa.list_(pa.int32()),
+    "attributes": pa.map_(pa.string(), pa.string()),
+    "dataset": pa.string(),
+    "split": pa.string(),
+    "weight": pa.float64(),
+    "owner": pa.string(),
+    "segment": pa.string(),
+    "created_at": pa.timestamp("us", tz="UTC"),
+    "etag": pa.string(),
+    "size": pa.int64(),
+}
+"""Columns that have a meaning; all others are carried through untouched.
+
+``mos`` and ``std`` are on the set's own scale, ``votes`` counts answers from worst to best.
+"""
+
+
+class ManifestError(UserError, ValueError):
+    """A manifest that can't be used: the message names the table, the column and the remedy."""
+
+
+def check_manifest(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa.Table:
+    """The table with its known columns cast to their types, or the first thing wrong with it.
+
+    Args:
+        table: the rows.
+        name: what to call the table in a message: its URI.
+        need: optional columns that this use can't do without, as ``("mos",)`` in training.
+
+    Raises:
+        ManifestError: a column is missing (with the likely misspelling), has a type that
+            can't be cast, holds nulls where it must not, ``kind`` is neither image nor
+            video, a needed number is not finite, or an ``item_id`` occurs twice.
+    """
+    known = REQUIRED | OPTIONAL
+    for column in (*REQUIRED, *need):
+        if column not in table.column_names:
+            spare = [c for c in table.column_names if c not in known]
+            close = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
+            hint = f"rename column '{close[0]}' to it" if close else f"it has {table.column_names}"
+            raise ManifestError(f"manifest {name} has no column '{column}': {hint}")
+    for column, kind in known.items():
+        if column not in table.column_names:
+            continue
+        at = table.column_names.index(column)
+        try:
+            table = table.set_column(at, column, table[column].cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ManifestError(
+                f"manifest {name}: column '{column}' holds {table[column].type}, not {kind}: "
+                f"{error}"
+            ) from error
+    for column in (*REQUIRED, *need):
+        nulls = table[column].null_count
+        if nulls:
+            raise ManifestError(f"manifest {name}: column '{column}' is empty in {nulls} rows")
+    _check_finite(table, name, need)
+    _check_rows(table, name)
+    return table
+
+
+def _check_finite(table: pa.Table, name: str, need: tuple[str, ...]) -> None:
+    for column in need:
+        if pa.types.is_floating(table[column].type):
+            wrong = table.filter(pc.invert(pc.is_finite(table[column])))
+            if wrong.num_rows:
+                raise ManifestError(
+                    f"manifest {name}: column '{column}' of item '{wrong['item_id'][0]}' is "
+                    f"{wrong[column][0]}: leave out rows without a number"
+                )
+
+
+def _check_rows(table: pa.Table, name: str) -> None:
+    wrong = table.filter(pc.invert(pc.is_in(table["kind"], pa.array(["image", "video"]))))
+    if wrong.num_rows:
+        raise ManifestError(
+            f"manifest {name}: item '{wrong['item_id'][0]}' is of kind '{wrong['kind'][0]}': "
+            "use 'image' or 'video'"
+        )
+    counts = table["item_id"].value_counts().flatten()
+    twice = counts[0].filter(pc.greater(counts[1], 1))
+    if len(twice):
+        raise ManifestError(
+            f"manifest {name}: item_id '{twice[0]}' occurs more than once: ids must be unique"
+        )
+
+
+def read_manifest(file: IO[bytes], name: str, need: tuple[str, ...] = ()) -> pa.Table:
+    """Reads and checks a manifest from an open Parquet file.
+
+    Raises:
+        ManifestError: not a Parquet file or a damaged one, or whatever :func:`check_manifest`
+            refuses.
+    """
+    try:
+        table = pq.read_table(file)
+    except pa.ArrowInvalid as error:
+        raise ManifestError(f"manifest {name} is not a Parquet file: {error}") from error
+    except OSError as error:
+        # Arrow's word for a damaged page, over several lines.
+        reason = " ".join(str(error).split())
+        raise ManifestError(f"manifest {name}: the Parquet file can't be read: {reason}") from error
+    return check_manifest(table, name, need)

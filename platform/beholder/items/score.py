@@ -1,0 +1,63 @@
+"""What a scorer says of one item."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from beholder.items.failure import Failure
+from beholder.opinions import ScoreDistribution
+
+
+@dataclass(frozen=True)
+class Score:
+    """One item's scores by task, or its failure.
+
+    Attributes:
+        item_id: the item's key.
+        fingerprint: of the scorer; scores of different fingerprints are never compared.
+        tasks: a distribution a task, empty where there is a failure.
+        mass: probability that the full softmax puts on the readout's tokens, by task, 0..1.
+            It falls when the model stops answering with a level (DeQA-Score, Table A2).
+        clips: a video's distributions clip by clip, by task; one clip for a picture.
+        coverage: the part of the video's seconds that was looked at, 0..1.
+        failure: why there is no score.
+        attributes: named attributes where the scorer has them.
+        text: what the scorer wrote, where it writes.
+    """
+
+    item_id: str
+    fingerprint: str
+    tasks: Mapping[str, ScoreDistribution] = field(default_factory=dict)
+    mass: Mapping[str, float] = field(default_factory=dict)
+    clips: Mapping[str, tuple[ScoreDistribution, ...]] = field(default_factory=dict)
+    coverage: float = 1.0
+    failure: Failure | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready form: the one that the command line, rows and HTTP answers share."""
+        answer: dict[str, Any] = {"item_id": self.item_id, "fingerprint": self.fingerprint}
+        if self.failure is not None:
+            answer["failure"] = {
+                "code": str(self.failure.code),
+                "message": self.failure.message,
+                "attempts": self.failure.attempts,
+                "bytes_read": self.failure.bytes_read,
+            }
+            return answer
+        answer["coverage"] = self.coverage
+        answer["scores"] = {
+            task: {
+                "mean": float(d.mean),
+                "std": float(d.std),
+                "entropy": float(d.entropy),
+                "support": d.support.tolist(),
+                "probs": d.probs.tolist(),
+                "scale": [d.scale.minimum, d.scale.maximum],
+                "mass": self.mass[task],
+                "clips": [float(c.mean) for c in self.clips[task]],
+            }
+            for task, d in self.tasks.items()
+        }
+        return answer

@@ -1,0 +1,62 @@
+"""The contract of a readout: an opinion to text and targets, a slot's logits to a distribution."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.backbones import Read
+from beholder.opinions import Scale, ScoreDistribution
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read at M slots.
+
+    Attributes:
+        distribution: M distributions on the readout's own scale.
+        mass: probability that the full softmax puts on the readout's tokens. (M,).
+    """
+
+    distribution: ScoreDistribution
+    mass: NDArray[np.float64]
+
+
+class Readout(ABC):
+    """One way of writing and reading opinions. It knows no backbone by name."""
+
+    name: ClassVar[str]
+    mode: ClassVar[Literal["forced", "stepped", "generated"]]
+    """forced: one pass reads every slot. stepped: one cached step a digit. generated: the
+    slot is found in what the model wrote."""
+
+    @abstractmethod
+    def words(self) -> tuple[str, ...]:
+        """The words that can stand at the slot; each must be one token of the backbone."""
+
+    @abstractmethod
+    def answer(self, mos: float, scale: Scale) -> str:
+        """What is written at the slot for an opinion on the set's own scale."""
+
+    @abstractmethod
+    def targets(self, mos: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+        """Target probabilities over :meth:`words` for M opinions. (M, K)."""
+
+    @abstractmethod
+    def read(self, read: Read, token_ids: list[int]) -> Reading:
+        """The distributions at the read positions.
+
+        Args:
+            read: hidden states and logits at M slots.
+            token_ids: the backbone's ids of :meth:`words`, in that order.
+        """
+
+    @abstractmethod
+    def invert(self, scores: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+        """The readout's scores on the set's own scale: the inverse of its labels."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What ``scorer.json`` keeps, from which the same readout is made again."""

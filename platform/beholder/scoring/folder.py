@@ -1,0 +1,144 @@
+"""A scorer on disk: the Hugging Face layout plus ``scorer.json``.
+
+``config.json``, ``model.safetensors`` (or shards with an index), ``tokenizer.json``,
+``scorer.json`` and a model card, ``README.md``. Nothing in it is ever unpickled or run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beholder.errors import UserError
+from beholder.items import Kind
+
+SCORER_VERSION = 1
+PREPROCESSING_VERSION = 1
+"""Raised when the way from bytes to pixels changes a pixel."""
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+class ScorerError(UserError):
+    """A scorer folder that can't be used; the message names the file and the remedy."""
+
+
+class TaskSpec(BaseModel):
+    """What a scorer can rate.
+
+    Attributes:
+        kinds: ``image``, ``video`` or both.
+        scale: [minimum, maximum] of the set it learned the task from, onto which
+            ``Readout.invert`` maps its scores.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: tuple[Kind, ...]
+    scale: tuple[float, float]
+
+
+class ScorerFile(BaseModel):
+    """Content of ``scorer.json``.
+
+    Attributes:
+        version: of this layout.
+        readout: what the readout's ``config`` method wrote.
+        prompt: the prompt variant's name.
+        tasks: by name.
+        preprocessing: version of the way from bytes to pixels.
+        dtype: in which the weights are kept and used.
+        fingerprint: see :mod:`beholder.scoring.fingerprint`.
+        metrics: recorded at the end of training, not hashed.
+        made_with: library versions, seed and sources, not hashed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int
+    readout: dict[str, Any]
+    prompt: str
+    tasks: dict[str, TaskSpec]
+    preprocessing: int
+    dtype: str
+    fingerprint: str = ""
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    made_with: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_scorer_file(folder: Path) -> ScorerFile:
+    """Reads and checks a scorer folder up to, not including, its weights.
+
+    Raises:
+        ScorerError: the folder or a file is missing, it is of another version, it holds
+            pickled weights, or ``scorer.json`` is not what it should be.
+    """
+    if not folder.is_dir():
+        raise ScorerError(
+            f"no scorer folder at {folder}: train one with `make quickstart`, or give the path "
+            "of a folder that holds scorer.json"
+        )
+    pickled = sorted(f.name for f in folder.iterdir() if f.suffix in _PICKLES)
+    if pickled:
+        raise ScorerError(
+            f"scorer folder {folder} holds pickled weights ({pickled[0]}), which can run code: "
+            "convert the checkpoint to safetensors and remove the file"
+        )
+    for name in ("scorer.json", "config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise ScorerError(f"scorer folder {folder} has no {name}: it is not a whole scorer")
+    try:
+        fields = json.loads((folder / "scorer.json").read_text("utf-8"))
+    except ValueError as error:
+        raise ScorerError(f"{folder / 'scorer.json'} is not JSON: {error}") from error
+    version = fields.get("version") if isinstance(fields, dict) else None
+    if version != SCORER_VERSION:
+        raise ScorerError(
+            f"scorer folder {folder} is of version {version}, this Beholder reads version "
+            f"{SCORER_VERSION}: export it again with a matching release"
+        )
+    try:
+        return ScorerFile.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ScorerError(f"{folder / 'scorer.json'}: '{where}': {first['msg']}") from error
+
+
+def model_card(file: ScorerFile, backbone: str) -> str:
+    """The folder's ``README.md``: what the scorer is, how it was made, how well it does."""
+    lines = [
+        "---",
+        "library_name: beholder",
+        "tags: [image-quality-assessment, image-aesthetics, video-quality-assessment]",
+        "---",
+        f"# A Beholder scorer on {backbone}",
+        "",
+        f"Fingerprint `{file.fingerprint}`, readout `{file.readout['name']}`, prompt "
+        f"`{file.prompt}`, dtype `{file.dtype}`.",
+        "",
+        "| task | kinds | scale |",
+        "| --- | --- | --- |",
+        *(f"| {n} | {', '.join(t.kinds)} | {list(t.scale)} |" for n, t in file.tasks.items()),
+        "",
+        "## Metrics",
+        "",
+        "```json",
+        json.dumps(file.metrics, indent=2),
+        "```",
+        "",
+        "## Made with",
+        "",
+        "```json",
+        json.dumps(file.made_with, indent=2),
+        "```",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from beholder.scoring import Scorer",
+        'scorer = Scorer.load("path/of/this/folder")',
+        'print(scorer.score(["photo.jpg"])[0].tasks["quality"].mean)',
+        "```",
+    ]
+    return "\n".join(lines) + "\n"

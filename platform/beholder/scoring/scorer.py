@@ -1,0 +1,257 @@
+"""The object that scores: the command line, the batch job and the endpoint all call this one."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from beholder.backbones import Backbone
+from beholder.backbones.loading import load_weights, make_backbone
+from beholder.conversations import PROMPTS, questions
+from beholder.items import Failure, FailureCode, Item, Score
+from beholder.items.item import Source
+from beholder.media.limits import Limits
+from beholder.media.pool import DecoderPool
+from beholder.media.stage import Stage, Staged
+from beholder.opinions import ScoreDistribution, mixture
+from beholder.readouts import Reading, Readout, make_readout
+from beholder.scoring.engine import Clip, Engine
+from beholder.scoring.fingerprint import fingerprint, weights_hash
+from beholder.scoring.folder import (
+    PREPROCESSING_VERSION,
+    SCORER_VERSION,
+    ScorerError,
+    ScorerFile,
+    TaskSpec,
+    model_card,
+    read_scorer_file,
+)
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class Scorer:
+    """A backbone and a readout that rate pictures and videos.
+
+    Args:
+        backbone: the model.
+        readout: how its answer is read.
+        tasks: what it can rate, by name.
+        prompt: prompt variant with which it was trained.
+        metrics: what training measured; recorded, not hashed.
+        made_with: seed, sources, versions; recorded, not hashed.
+        limits: on each item; defaults are in :class:`beholder.media.limits.Limits`.
+        max_frames: frames in a forward.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        readout: Readout,
+        tasks: Mapping[str, TaskSpec],
+        prompt: str,
+        metrics: Mapping[str, Any] | None = None,
+        made_with: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        max_frames: int = 32,
+    ) -> None:
+        self.backbone = backbone.eval()
+        self.readout = readout
+        self.tasks = dict(tasks)
+        self.prompt = prompt
+        self.limits = limits or Limits()
+        self.engine = Engine(backbone, readout, prompt, max_frames)
+        self.file = ScorerFile(
+            version=SCORER_VERSION,
+            readout=readout.config(),
+            prompt=prompt,
+            tasks=self.tasks,
+            preprocessing=PREPROCESSING_VERSION,
+            dtype=str(next(backbone.parameters()).dtype).removeprefix("torch."),
+            metrics=dict(metrics or {}),
+            made_with=dict(made_with or {}),
+        )
+        self.file.fingerprint = self.fingerprint = self._fingerprint()
+
+    def _fingerprint(self) -> str:
+        """See :mod:`beholder.scoring.fingerprint`."""
+        tokenizer = self.backbone.tokenizer_json().encode()
+        return fingerprint(
+            {
+                "weights": weights_hash(self.backbone.state_dict()),
+                "tokenizer": hashlib.sha256(tokenizer).hexdigest(),
+                "config": self.backbone.config(),
+                "readout": self.readout.config(),
+                "prompt": PROMPTS[self.prompt].model_dump(),
+                "questions": [questions(task, "image")[0] for task in self.tasks],
+                "tasks": {name: task.model_dump() for name, task in self.tasks.items()},
+                "preprocessing": [
+                    PREPROCESSING_VERSION,
+                    asdict(self.backbone.spec.pixels),
+                ],
+                "dtype": self.file.dtype,
+                "quantisation": None,
+            }
+        )
+
+    def stage(self, pool: DecoderPool | None = None) -> Stage:
+        """The way from items to this scorer's pixels; ``pool`` decodes in killable processes."""
+        return Stage(self.backbone.spec.pixels, self.limits, pool)
+
+    def score(
+        self, items: Iterable[Item | Source], tasks: Sequence[str] | None = None
+    ) -> list[Score]:
+        """One score an item, in order; a bad item never spoils its neighbours.
+
+        Scores don't depend on batch, order or padding (within 1e-5 in fp32).
+
+        Args:
+            items: paths, URIs, encoded bytes, PIL pictures, lists of PIL frames or Items.
+            tasks: which of the scorer's tasks; all that fit an item's kind by default.
+
+        Raises:
+            ScorerError: the scorer has no task of that name.
+        """
+        named = [Item.of(item, position) for position, item in enumerate(items)]
+        stage = self.stage()
+        scores: list[Score] = []
+        # A window at a time: pixels of a long list never stand in memory together.
+        window = self.engine.max_frames
+        for start in range(0, len(named), window):
+            some = named[start : start + window]
+            scores += self.score_staged([(i.item_id, stage.stage(i)) for i in some], tasks)
+        return scores
+
+    def score_staged(
+        self,
+        staged: Sequence[tuple[str, Staged | Failure]],
+        tasks: Sequence[str] | None = None,
+    ) -> list[Score]:
+        """Scores what :class:`~beholder.media.stage.Stage` made of some items, in order.
+
+        Raises:
+            ScorerError: the scorer has no task of that name.
+        """
+        wanted = self.check_tasks(tasks)
+        clips: list[Clip] = []
+        places: list[range] = []
+        for _, item in staged:
+            first = len(clips)
+            if isinstance(item, Staged):
+                apply = tuple(t for t in wanted if item.kind in self.tasks[t].kinds)
+                clips += [Clip(frames, item.kind, apply) for frames in item.clips if apply]
+            places.append(range(first, len(clips)))
+        readings = self.engine.run(clips)
+        return [
+            self._score(item_id, item, [readings[i] for i in place], wanted)
+            for (item_id, item), place in zip(staged, places, strict=True)
+        ]
+
+    def check_tasks(self, tasks: Sequence[str] | None) -> tuple[str, ...]:
+        """The tasks asked for, or all; refuses a name that the scorer doesn't have."""
+        for task in tasks or ():
+            if task not in self.tasks:
+                raise ScorerError(
+                    f"this scorer has no task '{task}': ask for {' or '.join(self.tasks)}"
+                )
+        return tuple(tasks or self.tasks)
+
+    def _score(
+        self,
+        item_id: str,
+        item: Staged | Failure,
+        readings: Sequence[Mapping[str, Reading | None]],
+        wanted: Sequence[str],
+    ) -> Score:
+        if isinstance(item, Failure):
+            return Score(item_id, self.fingerprint, failure=item)
+        if not readings:
+            message = f"none of {', '.join(wanted)} applies to a {item.kind}: ask for another task"
+            failure = Failure(FailureCode.TASK_UNSUPPORTED, message, bytes_read=item.bytes_read)
+            return Score(item_id, self.fingerprint, failure=failure)
+        clips: dict[str, tuple[ScoreDistribution, ...]] = {}
+        mass: dict[str, float] = {}
+        for task in readings[0]:
+            read = [reading[task] for reading in readings]
+            whole = [r for r in read if r is not None]
+            if len(whole) < len(read):
+                message = f"the model's answer to '{task}' is not finite: report the item"
+                failure = Failure(FailureCode.MODEL_NAN, message, bytes_read=item.bytes_read)
+                return Score(item_id, self.fingerprint, failure=failure)
+            clips[task] = tuple(r.distribution for r in whole)
+            mass[task] = min(float(r.mass[0]) for r in whole)
+        return Score(
+            item_id,
+            self.fingerprint,
+            tasks={task: mixture(some, item.seconds) for task, some in clips.items()},
+            mass=mass,
+            clips=clips,
+            coverage=item.coverage,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the scorer into a folder, ``scorer.json`` last: a half-written one won't load."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.backbone.state_dict().items()}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(self.backbone.config(), indent=2), "utf-8")
+        (folder / "tokenizer.json").write_text(self.backbone.tokenizer_json(), "utf-8")
+        card = model_card(self.file, self.backbone.name)
+        (folder / "README.md").write_text(card, "utf-8")
+        (folder / "scorer.json").write_text(self.file.model_dump_json(indent=2), "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str = "cpu", max_frames: int = 32) -> "Scorer":
+        """Reads a scorer folder and checks that it is the one it says it is.
+
+        Raises:
+            ScorerError: see :func:`beholder.scoring.folder.read_scorer_file`, or the weights
+                don't fit, or the fingerprint doesn't match what the folder holds.
+        """
+        path = Path(folder)
+        file = read_scorer_file(path)
+        if file.preprocessing != PREPROCESSING_VERSION:
+            raise ScorerError(
+                f"scorer folder {path} was made with preprocessing {file.preprocessing}, this "
+                f"Beholder has {PREPROCESSING_VERSION}: its scores would move, export it again"
+            )
+        try:
+            config = json.loads((path / "config.json").read_text("utf-8"))
+            backbone = make_backbone(config, path / "tokenizer.json")
+            backbone.to(_DTYPES[file.dtype])
+            load_weights(backbone, path)
+            readout = make_readout(file.readout)
+        except (ValueError, KeyError) as error:
+            raise ScorerError(f"scorer folder {path}: {error}") from error
+        scorer = cls(
+            backbone.to(device),
+            readout,
+            file.tasks,
+            file.prompt,
+            file.metrics,
+            file.made_with,
+            max_frames=max_frames,
+        )
+        if scorer.fingerprint != file.fingerprint:
+            raise ScorerError(
+                f"scorer folder {path} says fingerprint {file.fingerprint} but holds "
+                f"{scorer.fingerprint}: a file was changed after it was made, fetch it again"
+            )
+        return scorer
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that stand beside whatever is made."""
+    names = ("beholder", "torch", "numpy", "pillow", "decord2", "tokenizers")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,0 +1,1 @@
+"""Scores over HTTP: Ray Serve deployments and the shapes of requests and answers."""

@@ -1,0 +1,98 @@
+"""What goes over the wire, as OpenAPI shows it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MediaIn(BaseModel):
+    """One picture or video in a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str = Field(description="the encoded file's bytes in base64")
+    id: str | None = Field(None, max_length=512, description="name in the answer; else a number")
+
+
+class ScoreRequest(BaseModel):
+    """Items to score."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[MediaIn] = Field(min_length=1, description="scored in this order")
+    tasks: list[str] | None = Field(None, description="quality, aesthetics; none for all that fit")
+
+
+class TaskScore(BaseModel):
+    """One task's distribution, as :meth:`beholder.items.Score.as_dict` writes it."""
+
+    mean: float = Field(description="expected score, in the unit of scale")
+    std: float = Field(description="spread of the distribution, in the unit of scale")
+    entropy: float = Field(description="nats; 0 where the scorer is certain")
+    support: list[float] = Field(description="the scores that probs belong to, ascending")
+    probs: list[float] = Field(description="one probability a score, summing to 1")
+    scale: tuple[float, float] = Field(description="[minimum, maximum]")
+    mass: float = Field(description="probability that the model put on the levels at all")
+    clips: list[float] = Field(description="mean of each clip of a video; one for a picture")
+
+
+class ItemFailure(BaseModel):
+    """Why an item has no score."""
+
+    code: str = Field(description="closed set, e.g. decode.truncated, limit.pixels")
+    message: str = Field(description="one sentence for a person")
+    attempts: int
+    bytes_read: int
+
+
+class ItemAnswer(BaseModel):
+    """One item's scores, or its failure."""
+
+    item_id: str
+    fingerprint: str = Field(description="of the scorer; compare scores only within one")
+    coverage: float | None = Field(None, description="part of a video's seconds looked at")
+    scores: dict[str, TaskScore] | None = None
+    failure: ItemFailure | None = None
+
+
+class ScoreAnswer(BaseModel):
+    """Answers in the order of the request's items."""
+
+    items: list[ItemAnswer]
+
+
+class Problem(BaseModel):
+    """A request that was refused as a whole."""
+
+    error: str = Field(description="one sentence with the offending value and the remedy")
+
+
+def _inlined() -> dict[str, Any]:
+    """The JSON request's schema with its item in place: OpenAPI finds no ``$defs`` in here."""
+    schema = ScoreRequest.model_json_schema()
+    schema["properties"]["items"]["items"] = schema.pop("$defs")[MediaIn.__name__]
+    return schema
+
+
+MULTIPART: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _inlined()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                        "tasks": {"type": "array", "items": {"type": "string"}},
+                    },
+                }
+            },
+        },
+    }
+}
+"""Both ways of sending items, for OpenAPI: FastAPI can't describe a choice of bodies itself."""

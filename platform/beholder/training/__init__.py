@@ -1,0 +1,1 @@
+"""Teaching a scorer: Ray Data feeds, Ray Train runs the workers, DeepSpeed holds the optimizer."""

@@ -1,0 +1,136 @@
+"""What a training job can be told; `configs/train/` has examples."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from beholder.config import JobConfig
+from beholder.conversations import PROMPTS
+
+
+class SetConfig(JobConfig):
+    """One data set in the mix."""
+
+    name: str = Field(description="name in reports and metrics")
+    manifest: str = Field(description="URI of its Parquet manifest (columns mos and split)")
+    task: Literal["quality", "aesthetics"] = Field(description="what its MOS rates")
+    scale: tuple[float, float] = Field(
+        description="[minimum, maximum] over which its levels are cut, in its MOS's unit"
+    )
+    rule: Literal["right_closed", "left_closed"] = Field(
+        "right_closed",
+        description="the side of a level that a score on its edge belongs to",
+    )
+    rows: int | None = Field(
+        None,
+        description="training rows expected; refused if the manifest has another number, and "
+        "used by --dry-run where the manifest can't be read",
+    )
+
+
+class BackboneConfig(JobConfig):
+    """Where the model comes from."""
+
+    name: Literal["pocket", "mplug_owl2"] = Field(description="folder under beholder/backbones")
+    weights: str | None = Field(
+        None,
+        description="URI of a folder with config.json, safetensors and tokenizer.json to start "
+        "from; none: the backbone's own start",
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fields of config.json that differ from its default",
+    )
+    train: tuple[Literal["vision", "projector", "language"], ...] = Field(
+        ("projector", "language"), description="parts whose weights are trained"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="weights in training")
+    gradient_checkpointing: bool = Field(
+        False,
+        description="recompute activations in the backward pass instead of keeping them",
+    )
+
+
+class ScheduleConfig(JobConfig):
+    """How long and how fast."""
+
+    epochs: int = Field(ge=1, description="times that each row is seen")
+    global_batch: int = Field(ge=1, description="rows an optimizer step, over all workers")
+    micro_batch: int = Field(ge=1, description="rows a forward on one worker")
+    learning_rate: float = Field(gt=0, description="AdamW's peak")
+    warmup: float = Field(0.03, ge=0, lt=1, description="part of the steps with a rising rate")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    gradient_clip: float = Field(1.0, gt=0, description="largest global gradient norm")
+    checks: int = Field(
+        1,
+        ge=1,
+        description="times that validation is measured and a checkpoint is kept",
+    )
+
+
+class DeepSpeedConfig(JobConfig):
+    """What DeepSpeed is told."""
+
+    stage: Literal[0, 1, 2, 3] = Field(description="ZeRO stage")
+    offload: bool = Field(False, description="optimizer state in host memory (ZeRO 2 and 3)")
+
+
+class WorkersConfig(JobConfig):
+    """Ray Train's workers."""
+
+    count: int = Field(ge=1, description="workers, one a GPU on GPU clusters")
+    cpus: float = Field(1.0, gt=0, description="CPUs a worker")
+    gpus: int = Field(0, ge=0, le=1, description="GPUs a worker")
+    max_failures: int = Field(3, ge=0, description="restarts after a lost worker or node")
+
+
+class TrainConfig(JobConfig):
+    """One training run of one scorer on one mix."""
+
+    name: str = Field(description="name of the run's folder")
+    storage: str = Field(description="URI under which the run's folder is made")
+    seed: int = Field(0, description="of order, initialisation, dropout and paraphrases")
+    sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix, concatenated")
+    backbone: BackboneConfig = Field(description="the model")
+    readout: Literal["levels"] = Field("levels", description="how opinions are written and read")
+    prompt: str = Field("training", description="prompt variant, in training and scoring")
+    schedule: ScheduleConfig = Field(description="how long and how fast")
+    deepspeed: DeepSpeedConfig = Field(description="optimizer state")
+    workers: WorkersConfig = Field(description="Ray Train's workers")
+    cache_features: bool = Field(
+        False,
+        description="compute the frozen vision part once a picture; for pocket in float32; "
+        "needs memory on each worker for the states of the whole mix",
+    )
+    evaluate: tuple[str, ...] = Field(
+        ("mos",), description="test-split columns against which the scorer is measured"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        share = self.workers.count * self.schedule.micro_batch
+        if self.schedule.global_batch % share:
+            raise ValueError(
+                f"schedule.global_batch {self.schedule.global_batch} is not a multiple of "
+                f"workers.count x schedule.micro_batch = {share}: change one of the three"
+            )
+        if self.cache_features and "vision" in self.backbone.train:
+            raise ValueError(
+                "cache_features needs a frozen vision part: take vision out of backbone.train"
+            )
+        if self.cache_features and (self.backbone.name, self.backbone.dtype) != (
+            "pocket",
+            "float32",
+        ):
+            raise ValueError(
+                f"cache_features keeps pocket's float32 states, not {self.backbone.name}'s in "
+                f"{self.backbone.dtype}: set it to false"
+            )
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"prompt '{self.prompt}' is none: use one of {', '.join(PROMPTS)}")
+        for some in self.sets:
+            if some.scale[0] >= some.scale[1]:
+                raise ValueError(f"set {some.name}: scale {some.scale} must be [minimum, maximum]")
+        if len({s.name for s in self.sets}) != len(self.sets):
+            raise ValueError("two sets have one name: give each its own")
+        return self

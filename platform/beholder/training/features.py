@@ -1,0 +1,95 @@
+"""The feature cache: a frozen vision part looks once at every picture, through Ray Data."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from beholder.catalog.stages import Decode, staged_rows
+from beholder.logs import Progress, event
+from beholder.media.limits import Limits
+from beholder.media.stage import Staged
+from beholder.training.config import TrainConfig
+from beholder.training.start import start_backbone
+
+log = logging.getLogger(__name__)
+
+_STATES = pa.schema(
+    [("row", pa.int64()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+)
+
+
+class Look:
+    """Rows with pixels to vision states; of a long video the first clip is kept.
+
+    Args:
+        config: the run's, as a dictionary.
+        threads: of the model on a CPU.
+    """
+
+    def __init__(self, config: dict[str, Any], threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._backbone = start_backbone(TrainConfig.model_validate(config)).eval()
+        if config["workers"]["gpus"]:
+            self._backbone.cuda()
+
+    @torch.inference_mode()
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Rows ``row, frames, states``."""
+        device = next(self._backbone.parameters()).device
+        found = []
+        staged = staged_rows(rows, self._backbone.spec.pixels.size)
+        for row, (_, item) in zip(rows["row"].to_pylist(), staged, strict=True):
+            if not isinstance(item, Staged):
+                found.append({"row": row, "frames": 0, "states": []})
+                continue
+            pixels = torch.from_numpy(np.ascontiguousarray(item.clips[0])).to(device)
+            states = self._backbone.vision(pixels).float().cpu().numpy()
+            found.append({"row": row, "frames": len(states), "states": states.reshape(-1)})
+        return pa.Table.from_pylist(found, schema=_STATES)
+
+
+def cache_states(rows: pa.Table, config: TrainConfig) -> pa.Table:
+    """Vision states of every row of the mix, one (row, frames, states) each.
+
+    Args:
+        rows: columns ``row, item_id, uri, kind``.
+        config: the run's.
+    """
+    spec = start_backbone(config, weights=False).spec.pixels
+    cpus = config.workers.cpus
+    looked = (
+        ray.data.from_arrow(rows.select(["row", "item_id", "uri", "kind"]))
+        .repartition(max(1, min(rows.num_rows // 32, 200)))
+        .map_batches(
+            Decode,
+            fn_constructor_args=(spec, Limits(max_clips=1)),
+            batch_size=16,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=1),
+            num_cpus=0.5,
+        )
+        .map_batches(
+            Look,
+            fn_constructor_args=(config.model_dump(mode="json"), max(1, int(cpus))),
+            batch_size=16,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=config.workers.count),
+            num_cpus=cpus,
+            num_gpus=config.workers.gpus or None,
+        )
+    )
+    tables = []
+    with Progress(rows.num_rows, "look at pictures") as bar:
+        for table in looked.iter_batches(batch_size=None, batch_format="pyarrow"):
+            assert isinstance(table, pa.Table)
+            tables.append(table)
+            bar.advance(table.num_rows)
+    states = pa.concat_tables(tables)
+    failed = states["frames"].to_pylist().count(0)
+    if failed:
+        event(log, "media.failed", rows=failed, of=rows.num_rows)
+    return states

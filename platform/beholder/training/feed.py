@@ -1,0 +1,179 @@
+"""Rows to micro-batches: media from the feature cache or a stream, conversations around them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from beholder.backbones import Backbone, Batch, MediaShape
+from beholder.conversations import training
+from beholder.errors import UserError
+from beholder.items import Kind
+from beholder.opinions import Scale
+from beholder.readouts import Readout
+from beholder.training.model import TrainBatch
+from beholder.training.order import FILLER
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a row teaches: one item, one task, what people said."""
+
+    kind: Kind
+    task: str
+    mos: float
+    scale: Scale
+    rule: str
+    weight: float
+
+
+def opinions(mix: pa.Table) -> list[Opinion]:
+    """The rows of :func:`beholder.datasets.concatenate`, in order; a weight not given is 1."""
+    return [
+        Opinion(
+            row["kind"],
+            row["task"],
+            row["mos"],
+            Scale(row["scale_min"], row["scale_max"]),
+            row["rule"],
+            1.0 if row.get("weight") is None else row["weight"],
+        )
+        for row in mix.to_pylist()
+    ]
+
+
+@dataclass
+class Looked:
+    """One row's media as the backbone takes them: pixels (T, S, S, 3) or vision states (T, ...)."""
+
+    pixels: Tensor | None = None
+    states: Tensor | None = None
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        media = self.pixels if self.pixels is not None else self.states
+        assert media is not None
+        return len(media)
+
+
+class MediaSource(Protocol):
+    """Where media of rows come from; None for what could not be fetched or decoded.
+
+    Attributes:
+        blank: states (1, ...) that stand for no medium, None where media are pixels.
+    """
+
+    blank: Tensor | None
+
+    def batches(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[list[Looked | None]]:
+        """For each micro-batch of row indices, in order, its media."""
+
+
+class CachedStates:
+    """Vision states computed before training, kept in memory.
+
+    Args:
+        table: columns ``row`` (int64), ``frames`` (int64, 0 where it failed) and ``states``
+            (list<float>), as :func:`beholder.training.features.cache_states` writes it.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._states: dict[int, Tensor] = {}
+        for batch in table.to_batches():
+            rows, frames = batch["row"].to_pylist(), batch["frames"].to_pylist()
+            for at, (row, count) in enumerate(zip(rows, frames, strict=True)):
+                if count:
+                    flat = batch["states"][at].values.to_numpy()
+                    self._states[row] = torch.from_numpy(flat.reshape(count, -1).copy())
+
+        if not self._states:
+            raise UserError(
+                "not one picture of the mix could be fetched and decoded: check its URIs, and the "
+                "keys in the environment of Ray's nodes"
+            )
+        self.blank: Tensor | None = torch.zeros_like(next(iter(self._states.values()))[:1])
+
+    def get(self, row: int) -> Looked | None:
+        """A row's states, None if it failed or is a filler."""
+        states = self._states.get(row)
+        return None if states is None else Looked(states=states)
+
+    def batches(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[list[Looked | None]]:
+        """See :class:`MediaSource`."""
+        for rows in plan:
+            yield [self.get(int(row)) for row in rows]
+
+    def sample(self, rows: Sequence[int], most: int) -> Tensor:
+        """States of the first ``most`` frames of some rows, for calibration. (F, ...)."""
+        found = [looked.states for row in rows if (looked := self.get(row)) is not None]
+        return torch.cat([s for s in found if s is not None])[:most]
+
+
+class BatchBuilder:
+    """Makes micro-batches of opinions and media.
+
+    Args:
+        backbone: encodes.
+        readouts: by edge rule, writes the answers.
+        rows: the mix, by index.
+        prompt: prompt variant.
+        seed: draws the paraphrases.
+        blank: states (1, ...) that stand for no medium, None where media are pixels.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        readouts: Mapping[str, Readout],
+        rows: Sequence[Opinion],
+        prompt: str,
+        seed: int,
+        blank: Tensor | None,
+    ) -> None:
+        self._blank = blank
+        self._backbone, self._readouts, self._rows = backbone, readouts, rows
+        self._prompt, self._seed = prompt, seed
+
+    def build(
+        self, indices: NDArray[np.int64], media: Sequence[Looked | None], step: int
+    ) -> TrainBatch:
+        """One micro-batch; rows without media and fillers stand in it at zero weight.
+
+        Args:
+            indices: rows, ``FILLER`` for none. (B,).
+            media: their media, None where there are none.
+            step: makes the choice of paraphrases differ between epochs, and repeatable.
+        """
+        size = self._backbone.spec.pixels.size
+        looked = [m if m is not None else self._dummy() for m in media]
+        shapes = [MediaShape(m.frames, size, size) for m in looked]
+        conversations, weights = [], []
+        for slot, (index, medium) in enumerate(zip(indices, media, strict=True)):
+            filler = index == FILLER
+            opinion = self._rows[0 if filler else int(index)]
+            word = self._readouts[opinion.rule].answer(opinion.mos, opinion.scale)
+            draw = np.random.default_rng([self._seed, step, max(int(index), 0)]).integers(1 << 30)
+            conversations.append(
+                training(self._prompt, opinion.task, opinion.kind, slot, word, int(draw))
+            )
+            weights.append(0.0 if filler or medium is None else opinion.weight)
+        encoded = self._backbone.encode(conversations, shapes)
+        batch = Batch(encoded, shapes)
+        if looked[0].pixels is not None:
+            batch.pixels = torch.cat([m.pixels for m in looked if m.pixels is not None])
+        else:
+            batch.states = torch.cat([m.states for m in looked if m.states is not None])
+        return TrainBatch(batch, torch.tensor(weights))
+
+    def _dummy(self) -> Looked:
+        """One frame of nothing: under ZeRO-3 all workers must run the same parts at every step."""
+        if self._blank is not None:
+            return Looked(states=self._blank)
+        size = self._backbone.spec.pixels.size
+        return Looked(pixels=torch.zeros((1, size, size, 3), dtype=torch.uint8))

@@ -1,0 +1,217 @@
+"""The training loop of one worker. It knows DeepSpeed and a feed; it knows no Ray.
+
+Only ``engine(batch)`` is ever called: under ZeRO-3 weights are empty outside a forward.
+"""
+
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from beholder.backbones import Backbone, Read
+from beholder.evaluation import srcc
+from beholder.readouts import Readout, make_readout
+from beholder.training import checkpoints
+from beholder.training.config import TrainConfig
+from beholder.training.engine import make_engine, whole_state
+from beholder.training.feed import BatchBuilder, MediaSource, Opinion
+from beholder.training.model import TrainBatch, TrainingModel, freeze
+from beholder.training.order import FILLER, Order
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, float], Path], None]
+"""Takes metrics and this rank's checkpoint folder; a barrier across ranks."""
+
+
+@dataclass
+class Mix:
+    """What is trained on and what selects.
+
+    Attributes:
+        rows: all rows, train and validation.
+        train: indices of training rows.
+        validation: indices of validation rows.
+        sets: name of each row's set.
+    """
+
+    rows: Sequence[Opinion]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    sets: Sequence[str]
+
+
+@dataclass
+class Trainer:
+    """One worker's share of a run.
+
+    Args:
+        config: the run.
+        backbone: in training dtype, on its device, not yet wrapped.
+        mix: rows and splits.
+        media: pixels or states of rows.
+        rank: of this worker, world: their number.
+    """
+
+    config: TrainConfig
+    backbone: Backbone
+    mix: Mix
+    media: MediaSource
+    rank: int = 0
+    world: int = 1
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config, schedule = self.config, self.config.schedule
+        self.readout = make_readout({"name": config.readout})
+        readouts: Mapping[str, Readout] = {
+            rule: make_readout({"name": config.readout, "rule": rule})
+            for rule in {row.rule for row in self.mix.rows}
+        }
+        prompt = config.prompt
+        rows = self.mix.rows
+        self.builder = BatchBuilder(
+            self.backbone, readouts, rows, prompt, config.seed, self.media.blank
+        )
+        size = len(self.mix.train)
+        self.order = Order(size, schedule.epochs, schedule.global_batch, config.seed)
+        freeze(self.backbone, config.backbone.train)
+        token_ids = self.backbone.token_ids(self.readout.words())
+        self.device = next(self.backbone.parameters()).device
+        self.model = TrainingModel(self.backbone, token_ids)
+        self.engine = make_engine(self.model, config, self.order.steps)
+
+    def run(self, report: Report, resume: Path | None = None) -> None:
+        """Trains to the end, reporting a checkpoint ``schedule.checks`` times.
+
+        Args:
+            report: called by all ranks at the same steps.
+            resume: a checkpoint's folder, with every rank's files.
+        """
+        start = 0
+        if resume is not None:
+            start = checkpoints.load_state(self.engine, resume)
+            self.curve = json.loads((resume / checkpoints.CURVE).read_text("utf-8"))
+        steps, checks = self.order.steps, self.config.schedule.checks
+        stops = {math.ceil(steps * (i + 1) / checks) for i in range(checks)}
+        plan = [micro for step in range(start, steps) for micro in self._share(step)]
+        media = self.media.batches(plan)
+        began = said = time.monotonic()
+        for step in range(start, steps):
+            loss = self._step(step, media)
+            self.curve.append({"step": step, "loss": loss, "rate": self.engine.get_lr()[0]})
+            if time.monotonic() - said > 5 and self.rank == 0:
+                said = time.monotonic()
+                left = (said - began) / (step + 1 - start) * (steps - step - 1)
+                log.info("step %d of %d, loss %.4f, %.0f s left", step + 1, steps, loss, left)
+            if step + 1 in stops:
+                self._check(step + 1, report)
+
+    def _share(self, step: int) -> list[NDArray[np.int64]]:
+        """This rank's micro-batches of a step, as row indices."""
+        micro = self.config.schedule.micro_batch
+        return [
+            np.where(part == FILLER, FILLER, self.mix.train[part])
+            for part in self.order.micro_batches(step, self.rank, self.world, micro)
+        ]
+
+    def _step(self, step: int, media: Any) -> float:
+        # Dropout repeats itself after a resume, and differs between ranks.
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + self.rank)
+        self.engine.train()
+        items = [self.builder.build(rows, next(media), step) for rows in self._share(step)]
+        counts = torch.tensor([_tokens(item) for item in items], dtype=torch.float64)
+        total = counts.sum().to(self.device)
+        dist.all_reduce(total)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        for item, count in zip(items, counts, strict=True):
+            item.share = float(count) * len(items) * self.world / max(float(total), 1e-12)
+            loss = self.engine(_to(item, self.device))
+            self.engine.backward(loss)
+            self.engine.step()
+            loss_sum += loss.detach().double() / (len(items) * self.world)
+        dist.all_reduce(loss_sum)
+        return float(loss_sum)
+
+    def _check(self, step: int, report: Report) -> None:
+        """Validation, then a checkpoint."""
+        metrics = self.validate()
+        metrics |= {"step": float(step), "loss": self.curve[-1]["loss"]}
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            checkpoints.save_state(self.engine, folder, step)
+            stage = self.config.deepspeed.stage
+            state = whole_state(self.engine, self.backbone, stage)
+            if self.rank == 0:
+                save_file(dict(state), folder / checkpoints.WEIGHTS)
+                (folder / checkpoints.CURVE).write_text(json.dumps(self.curve), "utf-8")
+            checkpoints.commit(folder, self.rank)
+            report(metrics, folder)
+
+    def validate(self) -> dict[str, float]:
+        """SRCC against MOS by set on the validation rows, and ``selection``, their mean.
+
+        A set of fewer than three rows, or whose scores are all equal, counts 0.
+        """
+        return self._correlate(self.mix.validation, self.predict(self.mix.validation))
+
+    def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean scores of some rows on the levels' scale, NaN where media failed. (N,).
+
+        Collective: every rank runs the same number of forwards and gets all scores.
+        """
+        micro = self.config.schedule.micro_batch
+        per_rank = -(-len(rows) // (self.world * micro)) * micro
+        padded = np.full(per_rank * self.world, FILLER, dtype=np.int64)
+        padded[: len(rows)] = rows
+        plan = np.split(padded.reshape(self.world, per_rank)[self.rank], per_rank // micro)
+        self.engine.eval()
+        read = []
+        with torch.no_grad():
+            for indices, media in zip(plan, self.media.batches(plan), strict=True):
+                item = self.builder.build(indices, media, 0)
+                logits = self.engine(_to(item, self.device), read=True)
+                reading = self.readout.read(Read(logits, logits), self.model.token_ids)
+                mean = torch.from_numpy(reading.distribution.mean)
+                read.append(torch.where(item.weights > 0, mean, torch.nan))
+        mine = torch.cat(read).to(self.device)
+        gathered = [torch.empty_like(mine) for _ in range(self.world)]
+        dist.all_gather(gathered, mine)
+        return torch.cat(gathered)[: len(rows)].cpu().numpy()
+
+    def _correlate(
+        self, rows: NDArray[np.int64], predicted: NDArray[np.float64]
+    ) -> dict[str, float]:
+        mos = np.array([self.mix.rows[i].mos for i in rows])
+        names = np.array([self.mix.sets[i] for i in rows])
+        metrics: dict[str, float] = {}
+        for name in sorted(set(names)):
+            here = (names == name) & np.isfinite(predicted)
+            enough = here.sum() >= 3
+            metrics[f"{name}_srcc"] = srcc(predicted[here], mos[here]) if enough else 0.0
+        metrics["selection"] = float(np.mean(list(metrics.values()))) if metrics else 0.0
+        return metrics
+
+
+def _tokens(item: TrainBatch) -> float:
+    """Supervised tokens, weighted."""
+    return float(((item.batch.encoded.labels >= 0).sum(1) * item.weights).sum())
+
+
+def _to(item: TrainBatch, device: torch.device) -> TrainBatch:
+    batch = item.batch
+    batch.encoded = batch.encoded.to(device)
+    batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
+    batch.states = None if batch.states is None else batch.states.to(device)
+    return TrainBatch(batch, item.weights.to(device), item.share)

@@ -1,0 +1,75 @@
+"""The end of a run: the test split scored as any catalog is, and what people said beside it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_catalog
+from beholder.datasets import TrainingSet
+from beholder.evaluation import evaluate
+from beholder.media.storage import exists, write_bytes
+from beholder.training.config import TrainConfig
+
+
+def measure(
+    sets: Sequence[TrainingSet], scorer: str, output: str, config: TrainConfig
+) -> dict[str, Any]:
+    """Metrics by set and column of ``config.evaluate``, on rows of split ``test``.
+
+    The scorer's 1 to K scores are compared as they are; correlations don't depend on the map.
+    Intervals are clustered by the manifest's column ``source`` where it has one.
+
+    Args:
+        sets: the mix's.
+        scorer: URI of the scorer's folder.
+        output: URI under which manifest and scores of each set's test rows are kept.
+        config: the run's.
+    """
+    metrics: dict[str, Any] = {}
+    for one in sets:
+        rows = one.table.filter(pc.equal(one.table["split"], "test"))
+        if not rows.num_rows:
+            continue
+        manifest = f"{output}/{one.name}/manifest.parquet"
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink)
+        write_bytes(manifest, sink.getvalue().to_pybytes())
+        scores_uri = f"{output}/{one.name}/scores"
+        if not exists(f"{scores_uri}/{SUMMARY}"):  # else this run was cut short right after it
+            score_catalog(
+                CatalogConfig(
+                    manifest=manifest,
+                    scorer=scorer,
+                    output=scores_uri,
+                    tasks=(one.task,),
+                    scorers=config.workers.count,
+                    cpus=config.workers.cpus,
+                    gpus=config.workers.gpus,
+                )
+            )
+        metrics[one.name] = _metrics(read_scores(scores_uri), config.evaluate)
+    return metrics
+
+
+def _metrics(scores: pa.Table, columns: Sequence[str]) -> dict[str, Any]:
+    good = scores.filter(pc.is_null(scores["failure_code"]))
+    names = good.column_names
+    clusters = good["source" if "source" in names else "item_id"].to_pylist()
+    predicted = good["mean"].to_numpy()
+    found: dict[str, Any] = {
+        "items": good.num_rows,
+        "failed": scores.num_rows - good.num_rows,
+        "sources": len(set(clusters)),
+    }
+    if not good.num_rows:
+        return found
+    found["mass"] = float(np.mean(good["mass"].to_numpy()))
+    for column in columns:
+        if column in names:
+            true = good[column].to_numpy()
+            found[column] = evaluate(predicted, true, np.array(clusters)).as_dict()
+    return found

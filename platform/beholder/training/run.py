@@ -1,0 +1,263 @@
+"""A training run from config to scorer folder: Ray Data feeds, Ray Train runs the workers."""
+
+import json
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+import ray.train
+import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+)
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from beholder.backbones.loading import load_weights
+from beholder.catalog.session import connect
+from beholder.config import ConfigError, dump_config
+from beholder.datasets import TrainingSet, concatenate
+from beholder.datasets.manifests import load_manifest
+from beholder.errors import UserError
+from beholder.logs import event, setup_logging
+from beholder.media.storage import (
+    copy_tree,
+    exists,
+    open_filesystem,
+    read_bytes,
+    write_bytes,
+)
+from beholder.opinions import LevelRule, Scale
+from beholder.readouts import make_readout
+from beholder.scoring import Scorer, TaskSpec
+from beholder.scoring.scorer import library_versions
+from beholder.training import checkpoints
+from beholder.training.config import SetConfig, TrainConfig
+from beholder.training.features import cache_states
+from beholder.training.feed import CachedStates, MediaSource, opinions
+from beholder.training.loop import Mix, Trainer
+from beholder.training.measure import measure
+from beholder.training.start import start_backbone
+from beholder.training.stream import StreamedPixels
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION_FRAMES = 4096
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Runs a training job and returns its summary.
+
+    The run's folder ``storage/name`` ends with ``config.yaml``, ``mix.parquet``,
+    ``checkpoints/``, ``scorer/`` and, written last, ``summary.json``. A run of the same name and
+    config that was cut short goes on from its last checkpoint.
+
+    Raises:
+        UserError: a manifest, the storage or the start weights are not usable, or a finished
+            run of that name is there.
+    """
+    run = f"{config.storage.rstrip('/')}/{config.name}"
+    began = time.monotonic()
+    sets = [load_set(some, config.evaluate) for some in config.sets]
+    mix = concatenate([replace(one, table=_rows_of(one, "train", "val")) for one in sets])
+    mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
+    start_backbone(config, weights=False)
+    connect()  # only now: what is wrong with the input is said without a cluster
+    claim(run, config, mix)
+    if config.cache_features and not exists(f"{run}/states.parquet"):
+        _write_table(cache_states(mix, config), f"{run}/states.parquet")
+    event(log, "training", rows=mix.num_rows, workers=config.workers.count)
+    fitted = time.monotonic()
+    best = _fit(config, run)
+    seconds = {"train": time.monotonic() - fitted}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        scorer, curve = _scorer_of(best, config)
+        scorer.save(folder)
+        copy_tree(folder, f"{run}/scorer")
+    metrics = measure(sets, f"{run}/scorer", f"{run}/test", config)
+    scorer.file.metrics = metrics
+    with TemporaryDirectory() as name:
+        scorer.save(Path(name))
+        copy_tree(Path(name), f"{run}/scorer")
+    seconds["total"] = time.monotonic() - began
+    summary = {
+        "scorer": f"{run}/scorer",
+        "fingerprint": scorer.fingerprint,
+        "metrics": metrics,
+        "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        "curve": curve,
+        "made_with": library_versions(),
+    }
+    write_bytes(f"{run}/summary.json", json.dumps(summary, indent=1).encode())
+    return summary
+
+
+def claim(run: str, config: TrainConfig, mix: pa.Table) -> None:
+    """Takes the run's folder, or refuses one that is finished or another config's.
+
+    Raises:
+        ConfigError: see above.
+    """
+    resolved = dump_config(config)
+    if exists(f"{run}/summary.json"):
+        raise ConfigError(f"run {run} is finished: choose another name, or remove its folder")
+    if exists(f"{run}/config.yaml"):
+        if read_bytes(f"{run}/config.yaml").decode() != resolved:
+            raise ConfigError(
+                f"run {run} was begun with another config: choose another name, or remove its "
+                "folder"
+            )
+        if not _read_table(f"{run}/mix.parquet").equals(mix):
+            raise ConfigError(f"run {run} was begun with other manifests: choose another name")
+        return
+    _write_table(mix, f"{run}/mix.parquet")
+    write_bytes(f"{run}/config.yaml", resolved.encode())
+
+
+def load_set(some: SetConfig, evaluate: tuple[str, ...]) -> TrainingSet:
+    """One set's manifest, checked against what the config expects of it.
+
+    Args:
+        some: the set.
+        evaluate: columns that its test rows will be measured against.
+
+    Raises:
+        ConfigError: it has another number of training rows than ``rows``, or none.
+    """
+    table = load_manifest(some.manifest, need=("mos", "split", *evaluate))
+    scale, rule = Scale(*some.scale), LevelRule(some.rule)
+    found = TrainingSet(some.name, table, some.task, scale, rule)
+    count = _rows_of(found, "train").num_rows
+    if some.rows is not None and count != some.rows:
+        raise ConfigError(
+            f"set {some.name} expects {some.rows} training rows and {some.manifest} has {count}: "
+            "correct sets.rows or rebuild the manifest"
+        )
+    for split in ("train", "val"):
+        if not _rows_of(found, split).num_rows:
+            raise ConfigError(
+                f"set {some.name}: {some.manifest} has no row in split '{split}': training needs "
+                "some to learn from and some to select by"
+            )
+    return found
+
+
+def _rows_of(one: TrainingSet, *splits: str) -> pa.Table:
+    return one.table.filter(pc.is_in(one.table["split"], pa.array(splits)))
+
+
+def _fit(config: TrainConfig, run: str) -> Checkpoint:
+    """Runs the workers; returns the checkpoint with the best validation SRCC."""
+    filesystem, path = open_filesystem(run)
+    workers = config.workers
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "run": run},
+        torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=bool(workers.gpus),
+            resources_per_worker={"CPU": workers.cpus} | ({"GPU": 1} if workers.gpus else {}),
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=path,
+            storage_filesystem=PyFileSystem(FSSpecHandler(filesystem)),
+            failure_config=FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=2,
+                checkpoint_score_attribute="selection",
+                checkpoint_score_order="max",
+            ),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise UserError(f"run {run} failed on its workers: {error}") from error
+    if not result.best_checkpoints:
+        raise UserError(f"run {run} ended without a checkpoint: see the workers' logs")
+    ranked = [(m["selection"], c) for c, m in result.best_checkpoints]
+    return max(ranked, key=lambda pair: pair[0])[1]
+
+
+def _worker(loop: dict[str, Any]) -> None:
+    """What runs on every Ray Train worker."""
+    setup_logging()
+    config = TrainConfig.model_validate(loop["config"])
+    context = ray.train.get_context()
+    torch.set_num_threads(max(1, int(config.workers.cpus)))
+    rows = _read_table(f"{loop['run']}/mix.parquet")
+    backbone = start_backbone(config)
+    train_rows, validation = (
+        np.flatnonzero(np.array(rows["split"].to_pylist()) == split) for split in ("train", "val")
+    )
+    media: MediaSource
+    if config.cache_features:
+        cached = CachedStates(_read_table(f"{loop['run']}/states.parquet"))
+        backbone.calibrate(cached.sample(train_rows.tolist(), _CALIBRATION_FRAMES))
+        media = cached
+    else:
+        media = StreamedPixels(rows, backbone.spec.pixels)
+    if config.workers.gpus:
+        backbone.cuda()
+    mix = Mix(opinions(rows), train_rows, validation, rows["set"].to_pylist())
+    rank, world = context.get_world_rank(), context.get_world_size()
+    trainer = Trainer(config, backbone, mix, media, rank, world)
+
+    def report(metrics: dict[str, float], folder: Path) -> None:
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(str(folder)))
+
+    last = ray.train.get_checkpoint()
+    if last is None:
+        trainer.run(report)
+        return
+    with last.as_directory() as folder:
+        trainer.run(report, resume=Path(folder))
+
+
+def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict[str, float]]]:
+    """A scorer from a checkpoint's whole weights, and the run's loss curve."""
+    backbone = start_backbone(config, weights=False)
+    with best.as_directory() as name:
+        load_weights(backbone, Path(name))
+        curve = json.loads((Path(name) / checkpoints.CURVE).read_text("utf-8"))
+    tasks: dict[str, TaskSpec] = {}
+    kinds: dict[str, list[Any]] = {}
+    for some in config.sets:
+        found = set(load_manifest(some.manifest)["kind"].to_pylist())
+        kinds.setdefault(some.task, []).extend(sorted(found - set(kinds.get(some.task, []))))
+        first = tasks[some.task].scale if some.task in tasks else some.scale
+        tasks[some.task] = TaskSpec(kinds=tuple(kinds[some.task]), scale=first)
+    made_with = {"seed": config.seed, "config": config.model_dump(mode="json")}
+    scorer = Scorer(
+        backbone,
+        make_readout({"name": config.readout}),
+        tasks,
+        config.prompt,
+        made_with=made_with | {"libraries": library_versions()},
+    )
+    return scorer, curve
+
+
+def _write_table(table: pa.Table, uri: str) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def _read_table(uri: str) -> pa.Table:
+    return pq.read_table(pa.BufferReader(read_bytes(uri)))

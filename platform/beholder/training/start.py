@@ -1,0 +1,79 @@
+"""The model that a run starts from."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from beholder.backbones import Backbone
+from beholder.backbones.loading import load_weights, make_backbone
+from beholder.backbones.mplug_owl2.model import MplugOwl2
+from beholder.backbones.mplug_owl2.spec import real_config
+from beholder.backbones.pocket.model import Pocket, PocketConfig
+from beholder.backbones.pocket.preprocess import default_tokenizer
+from beholder.config import ConfigError
+from beholder.media.storage import fetch_tree
+from beholder.training.config import TrainConfig
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
+    """The run's backbone, initialised by its seed, its weights in the training dtype.
+
+    Args:
+        config: the run's.
+        weights: False leaves pretrained weights out, where only the spec is wanted.
+
+    Raises:
+        ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit.
+    """
+    wanted = config.backbone
+    torch.manual_seed(config.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if wanted.weights is not None:
+            fetch_tree(wanted.weights, folder)
+            try:
+                settings = json.loads((folder / "config.json").read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"backbone.weights {wanted.weights} has no readable config.json: {error}"
+                ) from error
+        elif wanted.name == "pocket":
+            (folder / "tokenizer.json").write_text(default_tokenizer(), "utf-8")
+            settings = {"model_type": wanted.name}
+        else:
+            raise ConfigError(
+                f"backbone {wanted.name} has no weights of its own: give backbone.weights the URI "
+                "of a converted checkpoint"
+            )
+        if settings.get("model_type") != wanted.name:
+            raise ConfigError(
+                f"backbone.weights {wanted.weights} holds a {settings.get('model_type')}, not a "
+                f"{wanted.name}: correct backbone.name"
+            )
+        try:
+            backbone = make_backbone({**settings, **wanted.settings}, folder / "tokenizer.json")
+            if wanted.weights is not None and weights:
+                load_weights(backbone, folder)
+            elif weights:
+                backbone.initialise()
+        except ValueError as error:
+            where = f"backbone.weights {wanted.weights}" if wanted.weights else "backbone.settings"
+            raise ConfigError(f"{where}: {error}") from error
+    backbone.gradient_checkpointing = wanted.gradient_checkpointing
+    return backbone.to(DTYPES[wanted.dtype])
+
+
+def sketch(config: TrainConfig) -> Backbone:
+    """The run's backbone on the meta device: every shape, no weight, nothing fetched.
+
+    Sizes come from the backbone's default config and ``backbone.settings``.
+    """
+    wanted = config.backbone
+    with torch.device("meta"):
+        if wanted.name == "pocket":
+            return Pocket(PocketConfig(**wanted.settings), default_tokenizer())
+        return MplugOwl2({**real_config(), **wanted.settings})

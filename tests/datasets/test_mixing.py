@@ -1,0 +1,57 @@
+import pyarrow as pa
+import pytest
+
+from beholder.datasets import TrainingSet, concatenate
+from beholder.items import ManifestError
+from beholder.opinions.scale import Scale
+
+
+def manifest(mos: list[float], **columns: list[str]) -> pa.Table:
+    ids = [f"i{n}" for n in range(len(mos))]
+    base = {"item_id": ids, "uri": ids, "kind": ["image"] * len(mos), "mos": mos}
+    return pa.table(base | columns)
+
+
+def test_rows_keep_their_own_scale_and_carry_their_task() -> None:
+    mixed = concatenate(
+        [
+            TrainingSet("a", manifest([10.0, 90.0]), "quality", Scale(0, 100)),
+            TrainingSet("b", manifest([3.0], source=["lion"]), "aesthetics", Scale(1, 5)),
+        ]
+    )
+    assert mixed["mos"].to_pylist() == [10.0, 90.0, 3.0]
+    assert mixed["set"].to_pylist() == ["a", "a", "b"]
+    assert mixed["task"].to_pylist() == ["quality", "quality", "aesthetics"]
+    assert mixed["scale_min"].to_pylist() == [0.0, 0.0, 1.0]
+    assert mixed["scale_max"].to_pylist() == [100.0, 100.0, 5.0]
+    assert mixed["rule"].to_pylist() == ["right_closed"] * 3
+    assert mixed["source"].to_pylist() == [None, None, "lion"]
+
+
+def test_a_label_outside_the_declared_scale_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"'i1' has mos 90.0, outside .*\[1, 5\]"):
+        concatenate([TrainingSet("a", manifest([2.0, 90.0]), "quality", Scale(1, 5))])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_label_that_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(ManifestError, match="leave out rows without a number"):
+        concatenate([TrainingSet("a", manifest([value]), "quality", Scale(1, 5))])
+
+
+def test_a_set_without_labels_is_refused() -> None:
+    table = manifest([2.0]).drop_columns("mos")
+    with pytest.raises(ManifestError, match="no column 'mos'"):
+        concatenate([TrainingSet("a", table, "quality", Scale(1, 5))])
+
+
+def test_names_and_columns_must_not_clash() -> None:
+    one = TrainingSet("a", manifest([2.0]), "quality", Scale(1, 5))
+    with pytest.raises(ManifestError, match="different names"):
+        concatenate([one, one])
+    with pytest.raises(ManifestError, match="already has a column 'task'"):
+        concatenate([TrainingSet("a", manifest([2.0], task=["x"]), "quality", Scale(1, 5))])
+    other = TrainingSet("b", manifest([2.0], source=["x"]), "quality", Scale(1, 5))
+    number = one.table.append_column("source", pa.array([1]))
+    with pytest.raises(ManifestError, match="can't be mixed"):
+        concatenate([other, TrainingSet("c", number, "quality", Scale(1, 5))])

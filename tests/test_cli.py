@@ -1,0 +1,40 @@
+"""The command line on real photographs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from beholder.cli import app
+from beholder.scoring import Scorer
+
+
+@pytest.fixture
+def arguments(small_scorer: Scorer, photos: dict[str, bytes], tmp_path: Path) -> list[str]:
+    small_scorer.save(tmp_path / "scorer")
+    for name, data in photos.items():
+        (tmp_path / name).write_bytes(data)
+    return ["score", "--scorer", str(tmp_path / "scorer"), *(str(tmp_path / n) for n in photos)]
+
+
+def test_the_table_shows_every_photo_and_task(
+    arguments: list[str], photos: dict[str, bytes]
+) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    for name in photos:
+        assert name in result.stdout.replace("\n", "")
+    assert result.stdout.count("quality") >= len(photos)
+    assert "excellent" in result.stdout
+
+
+def test_json_is_what_the_scorer_says(arguments: list[str], small_scorer: Scorer) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--json", "--task", "quality"])
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    expected = small_scorer.score(arguments[3:], ["quality"])
+    assert [line["item_id"] for line in lines] == arguments[3:]
+    for line, score in zip(lines, expected, strict=True):
+        assert set(line["scores"]) == {"quality"}
+        mean = float(score.tasks["quality"].mean)
+        assert line["scores"]["quality"]["mean"] == pytest.approx(mean, abs=1e-6)

@@ -1,0 +1,103 @@
+"""The loop in one process: it learns, the same seed learns the same, bad media weigh nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from beholder.backbones.pocket.model import Pocket, PocketConfig
+from beholder.backbones.pocket.preprocess import default_tokenizer
+from beholder.backbones.pocket.tower import Tower
+from beholder.config import load_config
+from beholder.opinions import Scale
+from beholder.training.config import TrainConfig
+from beholder.training.feed import CachedStates, Opinion
+from beholder.training.folds import _alone
+from beholder.training.loop import Mix, Trainer
+
+ROWS = 32
+
+
+@pytest.fixture(scope="module")
+def config(project: Path) -> TrainConfig:
+    return load_config(
+        TrainConfig,
+        project / "configs/train/onealign_pocket.yaml",
+        [
+            "workers.count=1",
+            "schedule.global_batch=16",
+            "schedule.micro_batch=8",
+            "schedule.epochs=150",
+            "schedule.checks=1",
+            "schedule.learning_rate=0.01",
+            "schedule.weight_decay=0",
+        ],
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def world() -> Iterator[None]:
+    _alone()
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def _states(missing: int | None = None) -> CachedStates:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"row": i, "frames": 0 if i == missing else 1, "states": flat}
+        for i, flat in enumerate(rng.standard_normal((ROWS, Tower.width)).astype(np.float32))
+    ]
+    for row in rows:
+        if not row["frames"]:
+            row["states"] = []
+    schema = [("row", pa.int64()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+    return CachedStates(pa.Table.from_pylist(rows, schema=pa.schema(schema)))
+
+
+def _opinions(spoilt: int | None = None) -> list[Opinion]:
+    mos = np.random.default_rng(1).uniform(1, 5, ROWS)
+    if spoilt is not None:
+        mos[spoilt] = 6 - mos[spoilt]
+    return [Opinion("image", "quality", float(m), Scale(1, 5), "right_closed", 1.0) for m in mos]
+
+
+def _trained(config: TrainConfig, opinions: list[Opinion], media: CachedStates) -> Trainer:
+    torch.manual_seed(0)
+    settings = PocketConfig(image_size=96, hidden_size=32, heads=2, dropout=0.0)
+    backbone = Pocket(settings, default_tokenizer())
+    everything = np.arange(ROWS)
+    mix = Mix(opinions, everything, everything, ["demo"] * ROWS)
+    trainer = Trainer(config, backbone, mix, media)
+    trainer.run(lambda metrics, folder: None)
+    return trainer
+
+
+def test_thirty_two_samples_are_learned_by_heart(config: TrainConfig) -> None:
+    """An overfit to the words themselves: mean absolute error below .1 level."""
+    opinions = _opinions()
+    trainer = _trained(config, opinions, _states())
+    predicted = trainer.predict(np.arange(ROWS))
+    levels = np.array([round((o.mos - 1) / 4 * 5 + 0.5) for o in opinions])
+    assert np.abs(predicted - np.clip(levels, 1, 5)).mean() < 0.1
+    assert trainer.curve[-1]["loss"] < 0.05 < trainer.curve[0]["loss"]
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_another(config: TrainConfig) -> None:
+    short = config.model_copy(update={"schedule": config.schedule.model_copy(update={"epochs": 2})})
+    first, again = (_trained(short, _opinions(), _states()).curve for _ in range(2))
+    other = _trained(short.model_copy(update={"seed": 1}), _opinions(), _states()).curve
+    assert first == again
+    assert first != other
+
+
+def test_a_row_without_media_weighs_nothing(config: TrainConfig) -> None:
+    short = config.model_copy(update={"schedule": config.schedule.model_copy(update={"epochs": 2})})
+    without = _trained(short, _opinions(), _states(missing=3))
+    spoilt = _trained(short, _opinions(spoilt=3), _states(missing=3))
+    assert without.curve == spoilt.curve, "its label can not matter"
+    assert np.isnan(without.predict(np.array([2, 3])))[1]
+    assert without.curve != _trained(short, _opinions(), _states()).curve
