@@ -26,6 +26,7 @@ def url() -> Iterator[str]:
     app = BodyLimit(Starlette(routes=[Route("/", _length, methods=["POST"])]), LIMIT)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # a connection made before the server runs waits for it
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
