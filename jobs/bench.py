@@ -107,8 +107,8 @@ def prepare(output: Path) -> tuple[Path, Path]:
     mix = mix_of(sets)
     mix_path, states_path = output / "mix.parquet", output / "states.parquet"
     pq.write_table(mix, mix_path)
-    parts = np.array_split(np.arange(mix.num_rows), 16)
-    jobs = [(str(mix_path), part.tolist()) for part in parts]
+    _, first = np.unique(mix["uri"].to_numpy(), return_index=True)
+    jobs = [(str(mix_path), part.tolist()) for part in np.array_split(first, 16)]
     pq.write_table(pa.concat_tables(spread(look, jobs, "look at pictures")), states_path)
     return mix_path, states_path
 
@@ -116,7 +116,7 @@ def prepare(output: Path) -> tuple[Path, Path]:
 def look(mix: str, rows: list[int]) -> pa.Table:
     """Vision states of some rows."""
     torch.set_num_threads(1)
-    return vision_states(pq.read_table(mix), load_config(TrainConfig, CONFIG), rows)
+    return vision_states(pq.read_table(mix).take(rows), load_config(TrainConfig, CONFIG))
 
 
 def one_fold(mix: str, states: str, fold: int, seed: int) -> Fold:

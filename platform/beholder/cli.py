@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,13 +13,13 @@ from beholder.doctor import checks_table, exit_code, run_checks
 from beholder.errors import UserError
 from beholder.items import Score
 from beholder.logs import progress
-from beholder.scoring import Scorer
+from beholder.scoring import check_tasks, load_scorer
 
 app = typer.Typer(
     help="Rates pictures and videos as people do.", no_args_is_help=True, add_completion=False
 )
 
-DEFAULT_SCORER = Path("quickstart/scorer")
+DEFAULT_SCORER = "quickstart/scorer"
 
 
 @app.command()
@@ -29,7 +28,7 @@ def score(
         list[str], typer.Argument(metavar="PHOTO...", help="pictures or videos: paths, s3:// URIs")
     ],
     scorer: Annotated[
-        Path, typer.Option(envvar="BEHOLDER_SCORER", help="folder of the scorer")
+        str, typer.Option(envvar="BEHOLDER_SCORER", help="scorer's folder: path or s3:// URI")
     ] = DEFAULT_SCORER,
     task: Annotated[
         list[str] | None, typer.Option(help="quality or aesthetics; all by default")
@@ -37,8 +36,8 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line an item")] = False,
 ) -> None:
     """Scores files and prints a table; exits with 1 if one could not be scored."""
-    judge = Scorer.load(scorer)
-    judge.check_tasks(task)
+    judge = load_scorer(scorer)
+    check_tasks(judge.tasks, task)
     scores = [judge.score([photo], task)[0] for photo in progress(photos, len(photos), "score")]
     if as_json:
         for one in scores:

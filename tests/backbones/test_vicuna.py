@@ -70,3 +70,8 @@ def test_nothing_may_follow_an_open_slot() -> None:
 
 def test_the_shipped_vocabulary_is_the_one_that_the_code_makes() -> None:
     assert make_tokenizer() == default_tokenizer()
+
+
+def test_a_medium_that_is_not_in_the_batch_is_named(text: PocketText) -> None:
+    with pytest.raises(ValueError, match="conversation 0 shows medium 1, but the batch has 1"):
+        text.encode([scoring("brief", "quality", "image", 1)], [PICTURE])

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from beholder.catalog.stages import load_scorer
 from beholder.datasets.demo import Recipe, build_demo
 from beholder.local_stack import ObjectStore, RayCluster
 from beholder.media.storage import copy_tree, exists, list_files, read_bytes, write_bytes
+from beholder.scoring import load_scorer
 
 pytestmark = pytest.mark.e2e
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from beholder.catalog.run import read_scores
-from beholder.catalog.stages import load_scorer
 from beholder.config import ConfigError, load_config
 from beholder.datasets.manifests import load_manifest
 from beholder.local_stack import ObjectStore
 from beholder.media.storage import list_files, read_bytes
+from beholder.scoring import load_scorer
 from beholder.training.config import TrainConfig
 
 

@@ -1,6 +1,7 @@
 """The loop in one process: it learns, the same seed learns the same, bad media weigh nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from beholder.backbones.pocket.model import Pocket, PocketConfig
 from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.backbones.pocket.tower import Tower
 from beholder.config import load_config
+from beholder.errors import UserError
 from beholder.opinions import Scale
 from beholder.training.config import TrainConfig
-from beholder.training.feed import CachedStates, Opinion
+from beholder.training.feed import CachedStates, Opinion, calibrate
 from beholder.training.folds import _alone
 from beholder.training.loop import Mix, Trainer
 
@@ -45,17 +47,17 @@ def world() -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
+def _table(states: Sequence[Sequence[float]]) -> pa.Table:
+    """One frame a medium; no states, no frame."""
+    rows = [{"uri": str(i), "frames": int(len(s) > 0), "states": s} for i, s in enumerate(states)]
+    schema = [("uri", pa.string()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+    return pa.Table.from_pylist(rows, schema=pa.schema(schema))
+
+
 def _states(missing: int | None = None) -> CachedStates:
-    rng = np.random.default_rng(0)
-    rows = [
-        {"row": i, "frames": 0 if i == missing else 1, "states": flat}
-        for i, flat in enumerate(rng.standard_normal((ROWS, Tower.width)).astype(np.float32))
-    ]
-    for row in rows:
-        if not row["frames"]:
-            row["states"] = []
-    schema = [("row", pa.int64()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
-    return CachedStates(pa.Table.from_pylist(rows, schema=pa.schema(schema)))
+    states = np.random.default_rng(0).standard_normal((ROWS, Tower.width)).astype(np.float32)
+    table = _table([[] if i == missing else flat for i, flat in enumerate(states)])
+    return CachedStates(table, [str(i) for i in range(ROWS)])
 
 
 def _opinions(spoilt: int | None = None) -> list[Opinion]:
@@ -86,6 +88,21 @@ def test_thirty_two_samples_are_learned_by_heart(config: TrainConfig) -> None:
     assert trainer.curve[-1]["loss"] < 0.05 < trainer.curve[0]["loss"]
 
 
+def test_one_picture_is_learned_differently_for_two_tasks(config: TrainConfig) -> None:
+    """Row i + 16 shows row i's picture and asks for the other task, rated the other way round."""
+    half = _opinions()[: ROWS // 2]
+    other = [replace(o, task="aesthetics", mos=6 - o.mos) for o in half]
+    rows = torch.randn(ROWS // 2, Tower.width, generator=torch.Generator().manual_seed(0))
+    media = _table([flat.numpy() for flat in rows])
+    trainer = _trained(
+        config, half + other, CachedStates(media, [str(i % (ROWS // 2)) for i in range(ROWS)])
+    )
+    first, second = np.split(trainer.predict(np.arange(ROWS)), 2)
+    mos = np.array([o.mos for o in half])
+    assert np.corrcoef(first, mos)[0, 1] > 0.95
+    assert np.corrcoef(second, mos)[0, 1] < -0.95
+
+
 def test_the_same_seed_gives_the_same_curve_and_another_another(config: TrainConfig) -> None:
     short = config.model_copy(update={"schedule": config.schedule.model_copy(update={"epochs": 2})})
     first, again = (_trained(short, _opinions(), _states()).curve for _ in range(2))
@@ -101,3 +118,21 @@ def test_a_row_without_media_weighs_nothing(config: TrainConfig) -> None:
     assert without.curve == spoilt.curve, "its label can not matter"
     assert np.isnan(without.predict(np.array([2, 3])))[1]
     assert without.curve != _trained(short, _opinions(), _states()).curve
+
+
+def test_too_many_failed_media_end_the_run(config: TrainConfig) -> None:
+    strict = config.model_copy(update={"max_failed": 0.01})
+    with pytest.raises(UserError, match=r"of 4800 rows .* raise max_failed above 0\.01"):
+        _trained(strict, _opinions(), _states(missing=3))
+
+
+def test_calibration_standardises_the_training_rows_alone() -> None:
+    backbone = Pocket(PocketConfig(image_size=96), default_tokenizer())
+    media = _states(missing=0)
+    rows = np.arange(20)
+    calibrate(backbone, media, rows, seed=0)
+    seen = torch.cat([found.states for i in rows if (found := media.get(int(i))) is not None])
+    centre = backbone.abstractor.get_buffer("centre")
+    assert torch.allclose(centre, seen.mean(0), atol=1e-5)
+    with pytest.raises(UserError, match="not one picture"):
+        calibrate(backbone, media, np.array([0]), seed=0)

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from beholder.config import load_config
+from beholder.config import ConfigError, load_config
+from beholder.errors import UserError
 from beholder.media.storage import StorageError
 from beholder.training.config import TrainConfig
 from beholder.training.plan import describe_run, memory_by_stage
@@ -43,4 +46,24 @@ def test_a_set_that_can_not_be_counted_is_named(project: Path) -> None:
         TrainConfig, path, ["sets.0.rows=null", "sets.0.manifest=/nowhere.parquet"]
     )
     with pytest.raises(StorageError, match=r"/nowhere\.parquet"):
+        describe_run(config)
+
+
+def test_what_training_would_refuse_the_dry_run_refuses(project: Path, tmp_path: Path) -> None:
+    columns = {"item_id": ["a", "b"], "uri": ["a", "b"], "kind": ["image"] * 2, "mos": [1.0, 2.0]}
+    manifest = tmp_path / "set.parquet"
+    pq.write_table(pa.table(columns | {"split": ["train", "train"]}), manifest)
+    path = project / "configs/train/onealign.yaml"
+    sets = [f"sets.0.manifest={manifest}"]
+    with pytest.raises(ConfigError, match=r"expects \d+ training rows and .*set.parquet has 2"):
+        describe_run(load_config(TrainConfig, path, sets))
+    with pytest.raises(ConfigError, match="no row in split 'val'"):
+        describe_run(load_config(TrainConfig, path, [*sets, "sets.0.rows=null"]))
+
+
+def test_settings_that_the_model_does_not_have(project: Path) -> None:
+    path = project / "configs/train/onealign_pocket.yaml"
+    rows = [f"sets.{i}.rows=10" for i in range(3)]
+    config = load_config(TrainConfig, path, [*rows, "backbone.settings.colour=red"])
+    with pytest.raises(UserError, match=r"backbone\.settings: .*colour"):
         describe_run(config)

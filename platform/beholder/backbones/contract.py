@@ -143,6 +143,8 @@ class Backbone(nn.Module, ABC):
     name: ClassVar[str]
     """The folder's name, written into ``config.json`` as ``model_type``."""
     spec: BackboneSpec
+    calibrates: ClassVar[bool] = False
+    """Whether :meth:`calibrate` does anything."""
     gradient_checkpointing: bool = False
     """Whether training recomputes activations in the backward pass to save memory; a backbone
     too small to gain by it takes no notice."""

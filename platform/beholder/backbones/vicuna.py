@@ -56,6 +56,11 @@ def assemble(rows: Sequence[Row], shapes: Sequence[MediaShape], tokens_per_frame
         for token, label in zip(row.ids, row.labels, strict=True):
             if token == PLACEHOLDER:
                 index = next(media)
+                if not 0 <= index < len(shapes):
+                    raise ValueError(
+                        f"conversation {number} shows medium {index}, but the batch has "
+                        f"{len(shapes)}: give one shape a medium"
+                    )
                 at, size = len(flat_ids), sizes[index]
                 splice += [(number, at + i, starts[index] + i) for i in range(size)]
                 flat_ids += [0] * size

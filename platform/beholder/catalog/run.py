@@ -15,13 +15,14 @@ from pydantic import Field
 
 from beholder.catalog.rows import SCORE_FIELDS
 from beholder.catalog.session import connect
-from beholder.catalog.stages import Decode, Score, load_scorer
+from beholder.catalog.stages import Decode, Score
 from beholder.config import JobConfig
 from beholder.datasets.manifests import load_manifest
 from beholder.errors import UserError
 from beholder.logs import Progress
 from beholder.media.limits import Limits
 from beholder.media.storage import exists, open_filesystem, read_bytes, write_bytes
+from beholder.scoring import check_tasks, outline_scorer
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
             f"{config.output} already holds scores: name another output folder, or remove it"
         )
     manifest = load_manifest(config.manifest)
-    scorer = load_scorer(config.scorer)
-    scorer.check_tasks(config.tasks)
+    scorer = outline_scorer(config.scorer)
+    check_tasks(scorer.file.tasks, config.tasks)
     connect()  # only now: what is wrong with the input is said without a cluster
     began = time.monotonic()
     attempt = f"{config.output}/data-{uuid.uuid4().hex[:12]}"
@@ -80,7 +81,7 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
     codes: Counter[str] = Counter()
     items: set[str] = set()
     with Progress(manifest.num_rows, "score") as bar:
-        for number, table in enumerate(_scored(config, manifest, scorer.backbone.spec.pixels)):
+        for number, table in enumerate(_scored(config, manifest, scorer.pixels)):
             _write(table, f"{attempt}/part-{number:06d}.parquet")
             failed = table.filter(table["failure_code"].is_valid())
             codes.update(failed["failure_code"].to_pylist())
@@ -96,7 +97,7 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
         "items": manifest.num_rows,
         **{name: counts[name] for name in ("scored", "failed", "scored_rows", "failed_rows")},
         "failures": dict(codes),
-        "fingerprint": scorer.fingerprint,
+        "fingerprint": scorer.file.fingerprint,
         "seconds": round(time.monotonic() - began, 3),
         "config": config.model_dump(mode="json"),
     }

@@ -4,8 +4,6 @@
 the model. Training's feature cache uses the same ``Decode``.
 """
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,7 @@ from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
 from beholder.media.stage import Stage, Staged
-from beholder.media.storage import fetch_tree
-from beholder.scoring import Scorer, ScorerError
+from beholder.scoring import check_tasks, load_scorer
 
 _STAGED = pa.schema(
     [
@@ -140,21 +137,9 @@ class Score:
         size = self._scorer.backbone.spec.pixels.size
         scores = self._scorer.score_staged(staged_rows(rows, size), self._tasks)
         carried = rows.select([n for n in rows.column_names if not n.startswith(_PREFIX)])
-        asked = self._scorer.check_tasks(self._tasks)
+        asked = check_tasks(self._scorer.tasks, self._tasks)
         by_kind = {
             kind: [t for t in asked if kind in self._scorer.tasks[t].kinds]
             for kind in ("image", "video")
         }
         return score_rows(carried, scores, by_kind)
-
-
-def load_scorer(uri: str, device: str = "cpu") -> Scorer:
-    """A scorer from a folder in object storage or on disk."""
-    if "://" not in uri:
-        return Scorer.load(uri, device)
-    with tempfile.TemporaryDirectory() as name:
-        fetch_tree(uri, Path(name))
-        try:
-            return Scorer.load(name, device)
-        except ScorerError as error:
-            raise ScorerError(str(error).replace(name, uri)) from error

@@ -5,7 +5,7 @@ Every failure is one sentence with the URI and the remedy. Keys are never put in
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache
@@ -166,8 +166,15 @@ def copy_tree(local_dir: str | Path, uri: str) -> None:
             fs.put_file(str(path), f"{base.rstrip('/')}/{path.relative_to(root).as_posix()}")
 
 
-def fetch_tree(uri: str, local_dir: str | Path) -> Path:
-    """Copies all files below a URI into a local folder, and returns that folder.
+def fetch_tree(
+    uri: str, local_dir: str | Path, wanted: Callable[[str], bool] = lambda _: True
+) -> Path:
+    """Copies files below a URI into a local folder, and returns that folder.
+
+    Args:
+        uri: of the folder.
+        local_dir: where its files go, by their relative paths.
+        wanted: tells by a file's URI whether it is copied.
 
     Raises:
         StorageError: there is nothing, a key would leave the folder, or the storage can't be
@@ -180,7 +187,7 @@ def fetch_tree(uri: str, local_dir: str | Path) -> Path:
     if not files:
         raise StorageError(f"{uri} holds no files: check the URI")
     with explained(uri):
-        for file in files:
+        for file in filter(wanted, files):
             path = file.removeprefix("s3://")
             target = root / path.removeprefix(base).lstrip("/")
             if ".." in target.relative_to(root).parts:

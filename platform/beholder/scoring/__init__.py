@@ -1,6 +1,17 @@
 """A scorer: one backbone and one readout, on disk and at work."""
 
-from beholder.scoring.folder import SCORER_VERSION, ScorerError, ScorerFile, TaskSpec
+from beholder.scoring.folder import SCORER_VERSION, ScorerError, ScorerFile, TaskSpec, check_tasks
 from beholder.scoring.scorer import Scorer
+from beholder.scoring.store import ScorerOutline, load_scorer, outline_scorer
 
-__all__ = ["SCORER_VERSION", "Scorer", "ScorerError", "ScorerFile", "TaskSpec"]
+__all__ = [
+    "SCORER_VERSION",
+    "Scorer",
+    "ScorerError",
+    "ScorerFile",
+    "ScorerOutline",
+    "TaskSpec",
+    "check_tasks",
+    "load_scorer",
+    "outline_scorer",
+]

@@ -5,11 +5,13 @@
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from beholder.conversations import PROMPTS
 from beholder.errors import UserError
 from beholder.items import Kind
 
@@ -60,7 +62,7 @@ class ScorerFile(BaseModel):
     prompt: str
     tasks: dict[str, TaskSpec]
     preprocessing: int
-    dtype: str
+    dtype: Literal["float32", "bfloat16", "float16"]
     fingerprint: str = ""
     metrics: dict[str, Any] = Field(default_factory=dict)
     made_with: dict[str, Any] = Field(default_factory=dict)
@@ -78,15 +80,7 @@ def read_scorer_file(folder: Path) -> ScorerFile:
             f"no scorer folder at {folder}: train one with `make quickstart`, or give the path "
             "of a folder that holds scorer.json"
         )
-    pickled = sorted(f.name for f in folder.iterdir() if f.suffix in _PICKLES)
-    if pickled:
-        raise ScorerError(
-            f"scorer folder {folder} holds pickled weights ({pickled[0]}), which can run code: "
-            "convert the checkpoint to safetensors and remove the file"
-        )
-    for name in ("scorer.json", "config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise ScorerError(f"scorer folder {folder} has no {name}: it is not a whole scorer")
+    check_names(str(folder), [file.name for file in folder.iterdir()])
     try:
         fields = json.loads((folder / "scorer.json").read_text("utf-8"))
     except ValueError as error:
@@ -98,11 +92,51 @@ def read_scorer_file(folder: Path) -> ScorerFile:
             f"{SCORER_VERSION}: export it again with a matching release"
         )
     try:
-        return ScorerFile.model_validate(fields)
+        file = ScorerFile.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ScorerError(f"{folder / 'scorer.json'}: '{where}': {first['msg']}") from error
+    if file.preprocessing != PREPROCESSING_VERSION:
+        raise ScorerError(
+            f"scorer folder {folder} was made with preprocessing {file.preprocessing}, this "
+            f"Beholder has {PREPROCESSING_VERSION}: its scores would move, export it again"
+        )
+    if file.prompt not in PROMPTS:
+        raise ScorerError(
+            f"{folder / 'scorer.json'}: prompt '{file.prompt}' is none of "
+            f"{', '.join(PROMPTS)}: export it again with a matching release"
+        )
+    return file
+
+
+def check_names(folder: str, names: Sequence[str]) -> None:
+    """Refuses a folder for what it lists, before anything of it is fetched or read.
+
+    Raises:
+        ScorerError: it holds pickled weights, or a file is missing.
+    """
+    pickled = sorted(name for name in names if name.endswith(_PICKLES))
+    if pickled:
+        raise ScorerError(
+            f"scorer folder {folder} holds pickled weights ({pickled[0]}), which can run code: "
+            "convert the checkpoint to safetensors and remove the file"
+        )
+    for name in ("scorer.json", "config.json", "tokenizer.json"):
+        if name not in names:
+            raise ScorerError(f"scorer folder {folder} has no {name}: it is not a whole scorer")
+
+
+def check_tasks(known: Iterable[str], asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The tasks asked for, or all that are known.
+
+    Raises:
+        ScorerError: a task is asked for that the scorer doesn't have.
+    """
+    for task in asked or ():
+        if task not in known:
+            raise ScorerError(f"this scorer has no task '{task}': ask for {' or '.join(known)}")
+    return tuple(asked or known)
 
 
 def model_card(file: ScorerFile, backbone: str) -> str:

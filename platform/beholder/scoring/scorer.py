@@ -30,6 +30,7 @@ from beholder.scoring.folder import (
     ScorerError,
     ScorerFile,
     TaskSpec,
+    check_tasks,
     model_card,
     read_scorer_file,
 )
@@ -143,7 +144,7 @@ class Scorer:
         Raises:
             ScorerError: the scorer has no task of that name.
         """
-        wanted = self.check_tasks(tasks)
+        wanted = check_tasks(self.tasks, tasks)
         clips: list[Clip] = []
         places: list[range] = []
         for _, item in staged:
@@ -157,15 +158,6 @@ class Scorer:
             self._score(item_id, item, [readings[i] for i in place], wanted)
             for (item_id, item), place in zip(staged, places, strict=True)
         ]
-
-    def check_tasks(self, tasks: Sequence[str] | None) -> tuple[str, ...]:
-        """The tasks asked for, or all; refuses a name that the scorer doesn't have."""
-        for task in tasks or ():
-            if task not in self.tasks:
-                raise ScorerError(
-                    f"this scorer has no task '{task}': ask for {' or '.join(self.tasks)}"
-                )
-        return tuple(tasks or self.tasks)
 
     def _score(
         self,
@@ -221,11 +213,6 @@ class Scorer:
         """
         path = Path(folder)
         file = read_scorer_file(path)
-        if file.preprocessing != PREPROCESSING_VERSION:
-            raise ScorerError(
-                f"scorer folder {path} was made with preprocessing {file.preprocessing}, this "
-                f"Beholder has {PREPROCESSING_VERSION}: its scores would move, export it again"
-            )
         try:
             config = json.loads((path / "config.json").read_text("utf-8"))
             backbone = make_backbone(config, path / "tokenizer.json")

@@ -15,10 +15,10 @@ from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
-from beholder.catalog.stages import load_scorer
 from beholder.items import Failure, Item
 from beholder.media.pool import DecoderPool
 from beholder.media.stage import Stage, Staged
+from beholder.scoring import load_scorer, outline_scorer
 from beholder.serving.body_limit import BodyLimit
 from beholder.serving.config import ServeConfig
 from beholder.serving.schemas import MULTIPART, Problem, ScoreAnswer, ScoreRequest
@@ -191,6 +191,8 @@ def build(config: ServeConfig) -> serve.Application:
     Raises:
         ScorerError: the scorer's folder is not usable; checked here, not on a replica.
     """
-    load_scorer(config.scorer)
+    outline_scorer(config.scorer)
     settings = config.model_dump(mode="json")
-    return Ingress.bind(Engine.bind(settings), settings)  # type: ignore[attr-defined]
+    resources = {"num_cpus": config.threads, "num_gpus": int(config.device.startswith("cuda"))}
+    engine = Engine.options(ray_actor_options=resources).bind(settings)  # type: ignore[attr-defined]
+    return Ingress.bind(engine, settings)  # type: ignore[attr-defined]

@@ -102,6 +102,12 @@ class TrainConfig(JobConfig):
         description="compute the frozen vision part once a picture; for pocket in float32; "
         "needs memory on each worker for the states of the whole mix",
     )
+    max_failed: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the training rows whose media may fail; above it the run is refused",
+    )
     evaluate: tuple[str, ...] = Field(
         ("mos",), description="test-split columns against which the scorer is measured"
     )

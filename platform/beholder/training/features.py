@@ -13,12 +13,18 @@ from beholder.logs import Progress, event
 from beholder.media.limits import Limits
 from beholder.media.stage import Staged
 from beholder.training.config import TrainConfig
+from beholder.training.feed import refuse_failures
 from beholder.training.start import start_backbone
 
 log = logging.getLogger(__name__)
 
 _STATES = pa.schema(
-    [("row", pa.int64()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+    [
+        ("uri", pa.string()),
+        ("frames", pa.int64()),
+        ("states", pa.list_(pa.float32())),
+        ("failure", pa.string()),
+    ]
 )
 
 
@@ -38,32 +44,39 @@ class Look:
 
     @torch.inference_mode()
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """Rows ``row, frames, states``."""
+        """Rows ``uri, frames, states, failure``."""
         device = next(self._backbone.parameters()).device
         found = []
         staged = staged_rows(rows, self._backbone.spec.pixels.size)
-        for row, (_, item) in zip(rows["row"].to_pylist(), staged, strict=True):
+        for uri, (_, item) in zip(rows["uri"].to_pylist(), staged, strict=True):
             if not isinstance(item, Staged):
-                found.append({"row": row, "frames": 0, "states": []})
+                failure = f"{item.code}: {item.message}"
+                found.append({"uri": uri, "frames": 0, "states": [], "failure": failure})
                 continue
             pixels = torch.from_numpy(np.ascontiguousarray(item.clips[0])).to(device)
             states = self._backbone.vision(pixels).float().cpu().numpy()
-            found.append({"row": row, "frames": len(states), "states": states.reshape(-1)})
+            found.append({"uri": uri, "frames": len(states), "states": states.reshape(-1)})
         return pa.Table.from_pylist(found, schema=_STATES)
 
 
 def cache_states(rows: pa.Table, config: TrainConfig) -> pa.Table:
-    """Vision states of every row of the mix, one (row, frames, states) each.
+    """Vision states of every medium of the mix, one (uri, frames, states, failure) each.
 
     Args:
-        rows: columns ``row, item_id, uri, kind``.
+        rows: columns ``row, item_id, uri, kind``; a medium that several rows name is looked at
+            once.
         config: the run's.
+
+    Raises:
+        UserError: more media failed than ``max_failed`` allows.
     """
     spec = start_backbone(config, weights=False).spec.pixels
     cpus = config.workers.cpus
+    _, first = np.unique(rows["uri"].to_numpy(zero_copy_only=False), return_index=True)
+    media = rows.select(["item_id", "uri", "kind"]).take(pa.array(np.sort(first)))
     looked = (
-        ray.data.from_arrow(rows.select(["row", "item_id", "uri", "kind"]))
-        .repartition(max(1, min(rows.num_rows // 32, 200)))
+        ray.data.from_arrow(media)
+        .repartition(max(1, min(media.num_rows // 32, 200)))
         .map_batches(
             Decode,
             fn_constructor_args=(spec, Limits(max_clips=1)),
@@ -83,13 +96,14 @@ def cache_states(rows: pa.Table, config: TrainConfig) -> pa.Table:
         )
     )
     tables = []
-    with Progress(rows.num_rows, "look at pictures") as bar:
+    with Progress(media.num_rows, "look at pictures") as bar:
         for table in looked.iter_batches(batch_size=None, batch_format="pyarrow"):
             assert isinstance(table, pa.Table)
             tables.append(table)
             bar.advance(table.num_rows)
     states = pa.concat_tables(tables)
-    failed = states["frames"].to_pylist().count(0)
-    if failed:
-        event(log, "media.failed", rows=failed, of=rows.num_rows)
+    failures = states["failure"].drop_null()
+    if len(failures):
+        event(log, "media.failed", rows=len(failures), of=media.num_rows, first=failures[0].as_py())
+    refuse_failures(len(failures), media.num_rows, config.max_failed, failures)
     return states

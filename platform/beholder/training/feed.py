@@ -1,6 +1,6 @@
 """Rows to micro-batches: media from the feature cache or a stream, conversations around them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,12 @@ from beholder.opinions import Scale
 from beholder.readouts import Readout
 from beholder.training.model import TrainBatch
 from beholder.training.order import FILLER
+
+CALIBRATION_ROWS = 1024
+NO_MEDIA = (
+    "not one picture of the mix could be fetched and decoded: check its URIs, and the keys in the "
+    "environment of Ray's nodes"
+)
 
 
 @dataclass(frozen=True)
@@ -79,29 +85,28 @@ class CachedStates:
     """Vision states computed before training, kept in memory.
 
     Args:
-        table: columns ``row`` (int64), ``frames`` (int64, 0 where it failed) and ``states``
+        table: columns ``uri``, ``frames`` (int64, 0 where it failed) and ``states``
             (list<float>), as :func:`beholder.training.features.cache_states` writes it.
+        uris: of the mix's rows, in order.
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        self._states: dict[int, Tensor] = {}
+    def __init__(self, table: pa.Table, uris: Sequence[str]) -> None:
+        self._uris = uris
+        self._states: dict[str, Tensor] = {}
         for batch in table.to_batches():
-            rows, frames = batch["row"].to_pylist(), batch["frames"].to_pylist()
-            for at, (row, count) in enumerate(zip(rows, frames, strict=True)):
+            found, frames = batch["uri"].to_pylist(), batch["frames"].to_pylist()
+            for at, (uri, count) in enumerate(zip(found, frames, strict=True)):
                 if count:
                     flat = batch["states"][at].values.to_numpy()
-                    self._states[row] = torch.from_numpy(flat.reshape(count, -1).copy())
+                    self._states[uri] = torch.from_numpy(flat.reshape(count, -1).copy())
 
         if not self._states:
-            raise UserError(
-                "not one picture of the mix could be fetched and decoded: check its URIs, and the "
-                "keys in the environment of Ray's nodes"
-            )
+            raise UserError(NO_MEDIA)
         self.blank: Tensor | None = torch.zeros_like(next(iter(self._states.values()))[:1])
 
     def get(self, row: int) -> Looked | None:
         """A row's states, None if it failed or is a filler."""
-        states = self._states.get(row)
+        states = None if row == FILLER else self._states.get(self._uris[row])
         return None if states is None else Looked(states=states)
 
     def batches(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[list[Looked | None]]:
@@ -109,10 +114,59 @@ class CachedStates:
         for rows in plan:
             yield [self.get(int(row)) for row in rows]
 
-    def sample(self, rows: Sequence[int], most: int) -> Tensor:
-        """States of the first ``most`` frames of some rows, for calibration. (F, ...)."""
-        found = [looked.states for row in rows if (looked := self.get(row)) is not None]
-        return torch.cat([s for s in found if s is not None])[:most]
+
+def refuse_failures(
+    failed: int, rows: int, allowed: float, messages: Iterable[object] = ()
+) -> None:
+    """Ends a run that would learn from too few of its rows.
+
+    Args:
+        failed: rows without media.
+        rows: all of them.
+        allowed: share that may fail.
+        messages: what was wrong; the first is told.
+
+    Raises:
+        UserError: the share is larger.
+    """
+    if failed <= allowed * rows:
+        return
+    first = next((f", the first with '{message}'" for message in messages), "")
+    raise UserError(
+        f"media of {failed} of {rows} rows could not be fetched and decoded{first}: mend them, or "
+        f"raise max_failed above {allowed:g}"
+    )
+
+
+def calibrate(backbone: Backbone, media: MediaSource, rows: NDArray[np.int64], seed: int) -> None:
+    """Shows a backbone that asks for it a sample of the training rows, before the first step.
+
+    Args:
+        backbone: on its device, not yet wrapped.
+        media: of the rows.
+        rows: indices of training rows.
+        seed: of the sample; every worker draws the same one.
+
+    Raises:
+        UserError: no medium of the sample could be used.
+    """
+    if not backbone.calibrates:
+        return
+    drawn = np.random.default_rng(seed).permutation(rows)[:CALIBRATION_ROWS]
+    device = next(backbone.parameters()).device
+    states = []
+    for some in media.batches(np.split(drawn, range(16, len(drawn), 16))):
+        for looked in some:
+            if looked is None:
+                continue
+            seen = looked.states
+            if seen is None:
+                assert looked.pixels is not None
+                seen = backbone.vision(looked.pixels.to(device))
+            states.append(seen.to(device))
+    if not states:
+        raise UserError(NO_MEDIA)
+    backbone.calibrate(torch.cat(states))
 
 
 class BatchBuilder:
@@ -169,7 +223,8 @@ class BatchBuilder:
             batch.pixels = torch.cat([m.pixels for m in looked if m.pixels is not None])
         else:
             batch.states = torch.cat([m.states for m in looked if m.states is not None])
-        return TrainBatch(batch, torch.tensor(weights))
+        failed = sum(i != FILLER and m is None for i, m in zip(indices, media, strict=True))
+        return TrainBatch(batch, torch.tensor(weights), failed=int(failed))
 
     def _dummy(self) -> Looked:
         """One frame of nothing: under ZeRO-3 all workers must run the same parts at every step."""

@@ -26,7 +26,7 @@ from beholder.media.stage import Stage, Staged
 from beholder.training import checkpoints
 from beholder.training.config import TrainConfig
 from beholder.training.engine import import_deepspeed
-from beholder.training.feed import CachedStates, opinions
+from beholder.training.feed import CachedStates, calibrate, opinions
 from beholder.training.loop import Mix, Trainer
 from beholder.training.start import start_backbone
 
@@ -51,19 +51,19 @@ class Fold:
     pictures: int
 
 
-def vision_states(mix: pa.Table, config: TrainConfig, rows: Sequence[int]) -> pa.Table:
-    """Columns ``row, frames, states`` for some rows of a mix, in this process."""
+def vision_states(media: pa.Table, config: TrainConfig) -> pa.Table:
+    """Columns ``uri, frames, states`` of media ``item_id, uri, kind``, in this process."""
     backbone = start_backbone(config).eval()
     stage = Stage(backbone.spec.pixels, Limits(max_clips=1))
     found = []
-    for row in mix.select(["row", "item_id", "uri", "kind"]).take(list(rows)).to_pylist():
+    for row in media.select(["item_id", "uri", "kind"]).to_pylist():
         staged = stage.stage(Item(row["item_id"], row["uri"], row["kind"]))
         assert isinstance(staged, Staged), f"{row['uri']}: {staged}"
         with torch.inference_mode():
             states = backbone.vision(torch.from_numpy(staged.clips[0])).numpy()
         flat = states.astype(np.float32).reshape(-1)
-        found.append({"row": row["row"], "frames": len(states), "states": flat})
-    schema = [("row", pa.int64()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+        found.append({"uri": row["uri"], "frames": len(states), "states": flat})
+    schema = [("uri", pa.string()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
     return pa.Table.from_pylist(found, schema=pa.schema(schema))
 
 
@@ -78,7 +78,8 @@ def splits_of(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Row indices of training, validation and test; no source is in two of them.
 
-    The validation sources come from the fold behind the test fold.
+    The validation sources come from the fold behind the test fold. Held-out pictures count only
+    in the set that they were made for, as in the demo set's own split.
     """
     fold_of = split_sources(groups, folds, seed)
     behind = sorted(s for s in groups if fold_of[s] == (fold + 1) % folds)
@@ -87,7 +88,8 @@ def splits_of(
     test = np.array([fold_of[s] == fold for s in source])
     validation = np.array([s in chosen for s in source])
     train = ~test & ~validation
-    return np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test)
+    own = np.array(mix["made_for"].to_pylist()) == np.array(mix["set"].to_pylist())
+    return np.flatnonzero(train), np.flatnonzero(validation & own), np.flatnonzero(test & own)
 
 
 def run_fold(
@@ -102,8 +104,8 @@ def run_fold(
     train, validation, test = splits_of(mix, groups, folds, fold, config.seed)
     _alone()
     backbone = start_backbone(config)
-    media = CachedStates(states)
-    backbone.calibrate(media.sample(train.tolist(), 4096))
+    media = CachedStates(states, mix["uri"].to_pylist())
+    calibrate(backbone, media, train, config.seed)
     sets = mix["set"].to_pylist()
     trainer = Trainer(config, backbone, Mix(opinions(mix), train, validation, sets), media)
     selected = -2.0

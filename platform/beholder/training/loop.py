@@ -25,7 +25,7 @@ from beholder.readouts import Readout, make_readout
 from beholder.training import checkpoints
 from beholder.training.config import TrainConfig
 from beholder.training.engine import make_engine, whole_state
-from beholder.training.feed import BatchBuilder, MediaSource, Opinion
+from beholder.training.feed import BatchBuilder, MediaSource, Opinion, refuse_failures
 from beholder.training.model import TrainBatch, TrainingModel, freeze
 from beholder.training.order import FILLER, Order
 
@@ -62,6 +62,10 @@ class Trainer:
         mix: rows and splits.
         media: pixels or states of rows.
         rank: of this worker, world: their number.
+
+    Attributes:
+        curve: ``step``, ``loss``, ``rate`` and ``failed`` of each step.
+        failed: rows shown without media so far, over all epochs and workers.
     """
 
     config: TrainConfig
@@ -71,6 +75,7 @@ class Trainer:
     rank: int = 0
     world: int = 1
     curve: list[dict[str, float]] = field(default_factory=list)
+    failed: int = 0
 
     def __post_init__(self) -> None:
         config, schedule = self.config, self.config.schedule
@@ -103,6 +108,7 @@ class Trainer:
         if resume is not None:
             start = checkpoints.load_state(self.engine, resume)
             self.curve = json.loads((resume / checkpoints.CURVE).read_text("utf-8"))
+            self.failed = int(self.curve[-1]["failed"])
         steps, checks = self.order.steps, self.config.schedule.checks
         stops = {math.ceil(steps * (i + 1) / checks) for i in range(checks)}
         plan = [micro for step in range(start, steps) for micro in self._share(step)]
@@ -110,7 +116,8 @@ class Trainer:
         began = said = time.monotonic()
         for step in range(start, steps):
             loss = self._step(step, media)
-            self.curve.append({"step": step, "loss": loss, "rate": self.engine.get_lr()[0]})
+            point = {"step": step, "loss": loss, "rate": self.engine.get_lr()[0]}
+            self.curve.append(point | {"failed": self.failed})
             if time.monotonic() - said > 5 and self.rank == 0:
                 said = time.monotonic()
                 left = (said - began) / (step + 1 - start) * (steps - step - 1)
@@ -132,8 +139,13 @@ class Trainer:
         self.engine.train()
         items = [self.builder.build(rows, next(media), step) for rows in self._share(step)]
         counts = torch.tensor([_tokens(item) for item in items], dtype=torch.float64)
-        total = counts.sum().to(self.device)
-        dist.all_reduce(total)
+        lost = float(sum(item.failed for item in items))
+        sums = torch.tensor([float(counts.sum()), lost], dtype=torch.float64).to(self.device)
+        dist.all_reduce(sums)
+        total = sums[0]
+        self.failed += int(sums[1])
+        shown = len(self.mix.train) * self.config.schedule.epochs
+        refuse_failures(self.failed, shown, self.config.max_failed)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         for item, count in zip(items, counts, strict=True):
             item.share = float(count) * len(items) * self.world / max(float(total), 1e-12)
@@ -214,4 +226,4 @@ def _to(item: TrainBatch, device: torch.device) -> TrainBatch:
     batch.encoded = batch.encoded.to(device)
     batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
     batch.states = None if batch.states is None else batch.states.to(device)
-    return TrainBatch(batch, item.weights.to(device), item.share)
+    return TrainBatch(batch, item.weights.to(device), item.share, item.failed)

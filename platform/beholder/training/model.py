@@ -19,11 +19,13 @@ class TrainBatch:
         weights: of the rows, 0 for a filler. (B,).
         share: this micro-batch's part of the step's weighted tokens times the number of
             micro-batches and workers, so that averaging over them gives the step's mean.
+        failed: rows that are no fillers and whose media could not be used.
     """
 
     batch: Batch
     weights: Tensor
     share: float = 1.0
+    failed: int = 0
 
 
 class TrainingModel(nn.Module):

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from beholder.config import dump_config
-from beholder.datasets.manifests import load_manifest
 from beholder.media.storage import StorageError
 from beholder.training.config import SetConfig, TrainConfig
 from beholder.training.model import freeze
 from beholder.training.order import Order
+from beholder.training.sets import load_set, rows_of
 from beholder.training.start import sketch
 
 _GIB = 2**30
@@ -48,24 +48,25 @@ def memory_by_stage(
     return found
 
 
-def training_rows(some: SetConfig) -> tuple[int, str]:
+def training_rows(some: SetConfig, evaluate: tuple[str, ...]) -> tuple[int, str]:
     """Training rows of a set, and whether they were counted or are the config's word."""
     try:
-        splits = load_manifest(some.manifest, need=("mos", "split"))["split"].to_pylist()
+        found = load_set(some, evaluate)
     except StorageError as error:
         if some.rows is None:
             raise
         return some.rows, f"expected, not read: {error}"
-    return splits.count("train"), "counted"
+    return rows_of(found, "train").num_rows, "counted"
 
 
 def describe_run(config: TrainConfig) -> str:
     """The resolved config, data mix, steps, parameters by part and memory, as text.
 
     Raises:
-        StorageError: a manifest can't be read and its set does not say ``rows``.
+        UserError: what :func:`~beholder.training.sets.load_set` refuses, but for a manifest
+            that can't be read while its set says ``rows``; or sizes that no model has.
     """
-    counts = [training_rows(some) for some in config.sets]
+    counts = [training_rows(some, config.evaluate) for some in config.sets]
     total = sum(rows for rows, _ in counts)
     schedule, workers = config.schedule, config.workers.count
     order = Order(total, schedule.epochs, schedule.global_batch, config.seed)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.train
@@ -28,7 +27,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from beholder.backbones.loading import load_weights
 from beholder.catalog.session import connect
 from beholder.config import ConfigError, dump_config
-from beholder.datasets import TrainingSet, concatenate
+from beholder.datasets import concatenate
 from beholder.datasets.manifests import load_manifest
 from beholder.errors import UserError
 from beholder.logs import event, setup_logging
@@ -39,22 +38,20 @@ from beholder.media.storage import (
     read_bytes,
     write_bytes,
 )
-from beholder.opinions import LevelRule, Scale
 from beholder.readouts import make_readout
 from beholder.scoring import Scorer, TaskSpec
 from beholder.scoring.scorer import library_versions
 from beholder.training import checkpoints
-from beholder.training.config import SetConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.features import cache_states
-from beholder.training.feed import CachedStates, MediaSource, opinions
+from beholder.training.feed import CachedStates, MediaSource, calibrate, opinions
 from beholder.training.loop import Mix, Trainer
 from beholder.training.measure import measure
+from beholder.training.sets import load_set, rows_of
 from beholder.training.start import start_backbone
 from beholder.training.stream import StreamedPixels
 
 log = logging.getLogger(__name__)
-
-_CALIBRATION_FRAMES = 4096
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -71,7 +68,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     run = f"{config.storage.rstrip('/')}/{config.name}"
     began = time.monotonic()
     sets = [load_set(some, config.evaluate) for some in config.sets]
-    mix = concatenate([replace(one, table=_rows_of(one, "train", "val")) for one in sets])
+    mix = concatenate([replace(one, table=rows_of(one, "train", "val")) for one in sets])
     mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
     start_backbone(config, weights=False)
     connect()  # only now: what is wrong with the input is said without a cluster
@@ -127,38 +124,6 @@ def claim(run: str, config: TrainConfig, mix: pa.Table) -> None:
     write_bytes(f"{run}/config.yaml", resolved.encode())
 
 
-def load_set(some: SetConfig, evaluate: tuple[str, ...]) -> TrainingSet:
-    """One set's manifest, checked against what the config expects of it.
-
-    Args:
-        some: the set.
-        evaluate: columns that its test rows will be measured against.
-
-    Raises:
-        ConfigError: it has another number of training rows than ``rows``, or none.
-    """
-    table = load_manifest(some.manifest, need=("mos", "split", *evaluate))
-    scale, rule = Scale(*some.scale), LevelRule(some.rule)
-    found = TrainingSet(some.name, table, some.task, scale, rule)
-    count = _rows_of(found, "train").num_rows
-    if some.rows is not None and count != some.rows:
-        raise ConfigError(
-            f"set {some.name} expects {some.rows} training rows and {some.manifest} has {count}: "
-            "correct sets.rows or rebuild the manifest"
-        )
-    for split in ("train", "val"):
-        if not _rows_of(found, split).num_rows:
-            raise ConfigError(
-                f"set {some.name}: {some.manifest} has no row in split '{split}': training needs "
-                "some to learn from and some to select by"
-            )
-    return found
-
-
-def _rows_of(one: TrainingSet, *splits: str) -> pa.Table:
-    return one.table.filter(pc.is_in(one.table["split"], pa.array(splits)))
-
-
 def _fit(config: TrainConfig, run: str) -> Checkpoint:
     """Runs the workers; returns the checkpoint with the best validation SRCC."""
     filesystem, path = open_filesystem(run)
@@ -207,13 +172,12 @@ def _worker(loop: dict[str, Any]) -> None:
     )
     media: MediaSource
     if config.cache_features:
-        cached = CachedStates(_read_table(f"{loop['run']}/states.parquet"))
-        backbone.calibrate(cached.sample(train_rows.tolist(), _CALIBRATION_FRAMES))
-        media = cached
+        media = CachedStates(_read_table(f"{loop['run']}/states.parquet"), rows["uri"].to_pylist())
     else:
         media = StreamedPixels(rows, backbone.spec.pixels)
     if config.workers.gpus:
         backbone.cuda()
+    calibrate(backbone, media, train_rows, config.seed)
     mix = Mix(opinions(rows), train_rows, validation, rows["set"].to_pylist())
     rank, world = context.get_world_rank(), context.get_world_size()
     trainer = Trainer(config, backbone, mix, media, rank, world)

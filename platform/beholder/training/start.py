@@ -34,7 +34,7 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if wanted.weights is not None:
-            fetch_tree(wanted.weights, folder)
+            fetch_tree(wanted.weights, folder, lambda file: weights or file.endswith(".json"))
             try:
                 settings = json.loads((folder / "config.json").read_text("utf-8"))
             except (OSError, ValueError) as error:
@@ -71,9 +71,15 @@ def sketch(config: TrainConfig) -> Backbone:
     """The run's backbone on the meta device: every shape, no weight, nothing fetched.
 
     Sizes come from the backbone's default config and ``backbone.settings``.
+
+    Raises:
+        ConfigError: settings that the backbone doesn't have or can't do.
     """
     wanted = config.backbone
-    with torch.device("meta"):
-        if wanted.name == "pocket":
-            return Pocket(PocketConfig(**wanted.settings), default_tokenizer())
-        return MplugOwl2({**real_config(), **wanted.settings})
+    try:
+        with torch.device("meta"):
+            if wanted.name == "pocket":
+                return Pocket(PocketConfig(**wanted.settings), default_tokenizer())
+            return MplugOwl2({**real_config(), **wanted.settings})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"backbone.settings: {error}") from error

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beholder.datasets.demo.render import Made, Recipe, Row, render_source
 from beholder.datasets.demo.sources import GROUPS, SOURCES, Source, find_sources
-from beholder.datasets.splits import TEST, hold_out
+from beholder.datasets.splits import TEST, TRAIN, hold_out
 from beholder.items import check_manifest
 from beholder.media.storage import write_bytes
 
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
         ("segment", pa.string()),
         ("source", pa.string()),
+        ("made_for", pa.string()),
         ("latent", pa.float64()),
         ("distortion", pa.string()),
         ("strength", pa.float64()),
@@ -44,7 +46,8 @@ SCHEMA = pa.schema(
     metadata={"about": ABOUT, "scale": "1..5"},
 )
 """``latent`` is on 1..5. ``distortion`` joins two types by '+', in the order of application;
-``strength`` is that of the stronger one, 0..1."""
+``strength`` is that of the stronger one, 0..1. ``made_for`` is the set for whose task a picture was
+damaged: in the training split of another set it is one that was rated for both tasks."""
 CATALOG_COLUMNS = ("item_id", "uri", "kind", "dataset", "segment")
 
 
@@ -96,9 +99,11 @@ def build_demo(
         for done, (source, made) in enumerate(_rendered(recipe, workers), 1):
             list(writers.map(lambda m: write_bytes(f"{base}/{m.path}", m.data), made))
             for one in made:
-                name = one.path.split("/", 1)[0]
                 place = {"uri": f"{prefix}/{one.path}", "split": split[source.name]}
-                rows[name].append(one.row | place)
+                for name, row in one.rows.items():
+                    # Held out, a picture counts only for what it was damaged for.
+                    if row["made_for"] == name or split[source.name] == TRAIN:
+                        rows[name].append(row | place)
                 size += len(one.data)
             if progress is not None:
                 progress(done, len(SOURCES))
@@ -137,8 +142,8 @@ def _catalog(tables: dict[str, pa.Table], base: str, prefix: str) -> pa.Table:
     columns = list(CATALOG_COLUMNS)
     parts = []
     for name in ("quality", "aesthetics"):
-        held = [part == TEST for part in tables[name]["split"].to_pylist()]
-        parts.append(tables[name].filter(pa.array(held, pa.bool_())).select(columns))
+        table = tables[name]
+        parts.append(table.filter(pc.equal(table["split"], TEST)).select(columns))
     bad: list[Row] = []
     for item_id, data in _bad_files().items():
         path = f"catalog/{item_id}.jpg"

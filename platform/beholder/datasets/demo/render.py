@@ -1,9 +1,14 @@
 """One source to its distorted pictures and clips, each with a latent quality and a rating.
 
-    latent = clip(4.5 + offset(source, set) - damage, 1, 5),  offset ~ N(0, 0.2) within +-0.5
+    latent = clip(4.5 + offset(source, task) - felt damage, 1, 5),  offset ~ N(0, 0.2) within +-0.5
 
 where damage is the type's ``worst * strength ** power``, pooled over two types in a fifth of the
 pictures. Offsets are the photo's own: no picture of another photo says what they are.
+
+Every third picture is rated for the other task, too, and there its damage is felt in part only:
+noise takes less from how pleasing a picture is than from how good it is, and a tilt hardly
+anything from how good it is. Without such pictures a model could pass for one that tells the
+tasks apart by telling the two kinds of damage apart.
 """
 
 import io
@@ -26,6 +31,11 @@ from beholder.datasets.demo.sources import Pixels, Source, load_photo
 PRISTINE = 4.5
 OFFSET_STD, OFFSET_LIMIT = 0.2, 0.5
 STORE_QUALITY = 95
+
+ALSO_RATED = 3
+"""Every so many pictures are rated for both tasks."""
+FELT = {"quality": 0.25, "aesthetics": 0.4}
+"""The part of the damage that is felt in a task for which the picture was not damaged."""
 
 Damage = list[tuple[Distortion, float]]
 """Distortions with their strengths, in the order of application."""
@@ -53,11 +63,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Made:
-    """One file of the demo set: where it goes, its bytes, and its row but for uri and split."""
+    """One file of the demo set: where it goes, its bytes, and its rows but for uri and split.
+
+    Attributes:
+        path: below the demo set's folder.
+        data: the file.
+        rows: by the set that the rating belongs to.
+    """
 
     path: str
     data: bytes
-    row: Row
+    rows: dict[str, Row]
 
 
 def generator(seed: int, *keys: object) -> np.random.Generator:
@@ -86,9 +102,9 @@ def plan_damage(types: Sequence[Distortion], count: int, rng: np.random.Generato
     return plans
 
 
-def latent_quality(offset: float, damage: Damage) -> float:
-    """The quality 1..5 that raters feel, give or take."""
-    lost = combined_damage(*(kind.damage(strength) for kind, strength in damage))
+def latent_quality(offset: float, damage: Damage, felt: float = 1.0) -> float:
+    """The quality 1..5 that raters feel, give or take; ``felt`` is the part of the damage."""
+    lost = felt * combined_damage(*(kind.damage(strength) for kind, strength in damage))
     return float(np.clip(PRISTINE + offset - lost, 1, 5))
 
 
@@ -172,11 +188,12 @@ def _pictures(
         buffer = io.BytesIO()
         # The same light compression for every picture, so that the file says nothing.
         Image.fromarray(pixels).save(buffer, "JPEG", quality=STORE_QUALITY, subsampling=0)
-        row = _row(dataset, source.name, i, damage, seed) | {
-            "kind": "image",
-            "segment": segment,
-        }
-        yield Made(f"{dataset}/{row['item_id']}.jpg", buffer.getvalue(), row)
+        other = "aesthetics" if dataset == "quality" else "quality"
+        tasks = (dataset, other) if i % ALSO_RATED == ALSO_RATED - 1 else (dataset,)
+        about = {"kind": "image", "segment": segment}
+        rows = {task: _row(dataset, task, source.name, i, damage, seed) | about for task in tasks}
+        path = f"{dataset}/{rows[dataset]['item_id']}.jpg"
+        yield Made(path, buffer.getvalue(), rows)
 
 
 def _clips(
@@ -197,12 +214,10 @@ def _clips(
             frames = [kind.apply(frame, strength, rng) for frame in frames]
             if kind is clips.COMPRESSION:
                 factor = clips.crf(strength)
-        row = _row("video", source.name, i, damage, seed) | {
-            "kind": "video",
-            "segment": segment,
-        }
+        about = {"kind": "video", "segment": segment}
+        row = _row("video", "video", source.name, i, damage, seed) | about
         data = clips.encode(frames, frame_rate, factor)
-        yield Made(f"video/{row['item_id']}.mp4", data, row)
+        yield Made(f"video/{row['item_id']}.mp4", data, {"video": row})
 
 
 @cache
@@ -210,16 +225,19 @@ def _pool(seed: int) -> RaterPool:
     return RaterPool.draw(seed)
 
 
-def _row(dataset: str, source: str, i: int, damage: Damage, seed: int) -> Row:
-    latent = latent_quality(photo_offset(seed, source, dataset), damage)
-    rating = rate(_pool(seed), latent, generator(seed, "raters", dataset, source, i))
+def _row(dataset: str, task: str, source: str, i: int, damage: Damage, seed: int) -> Row:
+    """How picture ``i`` that was made for ``dataset`` was rated for ``task``."""
+    felt = 1.0 if task == dataset else FELT[task]
+    latent = latent_quality(photo_offset(seed, source, task), damage, felt)
+    rating = rate(_pool(seed), latent, generator(seed, "raters", dataset, task, source, i))
     return {
         "item_id": f"{dataset}-{source}-{i:03d}",
         "mos": rating.mos,
         "std": rating.std,
         "votes": list(rating.votes),
-        "dataset": f"demo-{dataset}",
+        "dataset": f"demo-{task}",
         "source": source,
+        "made_for": dataset,
         "latent": latent,
         "distortion": "+".join(kind.name for kind, _ in damage),
         "strength": max(strength for _, strength in damage),

@@ -1,0 +1,76 @@
+"""Scorers where jobs keep them: a folder on disk or in object storage."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from beholder.backbones.loading import make_backbone
+from beholder.media.pixels import PixelSpec
+from beholder.media.storage import fetch_tree, list_files
+from beholder.scoring.folder import ScorerError, ScorerFile, check_names, read_scorer_file
+from beholder.scoring.scorer import Scorer
+
+WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class ScorerOutline:
+    """What a scorer is, without its weights.
+
+    Attributes:
+        file: its ``scorer.json``.
+        pixels: the preprocessing that its backbone wants.
+    """
+
+    file: ScorerFile
+    pixels: PixelSpec
+
+
+def load_scorer(uri: str, device: str = "cpu") -> Scorer:
+    """A scorer from a URI or path.
+
+    Raises:
+        ScorerError: see :meth:`Scorer.load`; messages name the URI.
+        StorageError: the storage can't be used, or holds nothing there.
+    """
+    with _local(uri, weights=True) as folder:
+        return Scorer.load(folder, device)
+
+
+def outline_scorer(uri: str) -> ScorerOutline:
+    """What a job must know of a scorer before it starts workers; no weight is fetched.
+
+    Raises:
+        ScorerError: the folder is not a whole scorer of this version; messages name the URI.
+        StorageError: the storage can't be used, or holds nothing there.
+    """
+    with _local(uri, weights=False) as folder:
+        file = read_scorer_file(folder)
+        try:
+            with torch.device("meta"):
+                config = json.loads((folder / "config.json").read_text("utf-8"))
+                pixels = make_backbone(config, folder / "tokenizer.json").spec.pixels
+        except ValueError as error:
+            raise ScorerError(f"scorer folder {folder}: {error}") from error
+    return ScorerOutline(file, pixels)
+
+
+@contextmanager
+def _local(uri: str, weights: bool) -> Iterator[Path]:
+    """A folder with the scorer's files while the context lasts."""
+    if "://" not in uri:
+        yield Path(uri)
+        return
+    names = [name.rsplit("/", 1)[1] for name in list_files(uri)]
+    check_names(uri, names)
+    with tempfile.TemporaryDirectory() as name:
+        fetch_tree(uri, name, lambda file: weights or not file.endswith(WEIGHTS))
+        try:
+            yield Path(name)
+        except ScorerError as error:
+            raise ScorerError(str(error).replace(name, uri)) from error
