@@ -61,7 +61,7 @@ def trained(s3: ObjectStore, demo: DemoSet, submit: Callable) -> Trained:
         *sets,
         f"storage=s3://{s3.bucket}/runs",
         "name=short",
-        "schedule.epochs=2",
+        "schedule.epochs=8",
         "schedule.checks=2",
         "backbone.settings={image_size: 128, hidden_size: 64}",
     ]

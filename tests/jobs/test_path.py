@@ -37,9 +37,9 @@ def test_training_ends_in_an_evaluated_scorer(trained) -> None:
 
 def test_the_run_folder_can_be_made_again(trained) -> None:
     resolved = yaml.safe_load(read_bytes(f"{trained.run}/config.yaml"))
-    assert TrainConfig.model_validate(resolved).schedule.epochs == 2
+    assert TrainConfig.model_validate(resolved).schedule.epochs == 8
     losses = [point["loss"] for point in trained.summary["curve"]]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     names = "\n".join(list_files(f"{trained.run}/checkpoints"))
     assert "commit-rank-0000.json" in names
     assert "commit-rank-0001.json" in names, "both workers wrote their shards"
