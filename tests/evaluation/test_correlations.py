@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from beholder.evaluation import logistic_fit, mae, plcc, plcc_fitted, rmse, srcc
+from beholder.evaluation import krcc, logistic_fit, mae, plcc, plcc_fitted, rmse, srcc
 
 
 def test_by_hand() -> None:
@@ -22,6 +22,18 @@ def test_ties_take_their_mean_rank() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 5, 200).astype(float), rng.integers(0, 4, 200).astype(float)
     assert srcc(x, y) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_kendalls_tau_b_counts_pairs() -> None:
+    """By the definition, on rows with many ties of all kinds."""
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 5, 60), rng.integers(0, 3, 60)
+    above = np.triu_indices(60, 1)
+    dx, dy = (np.sign(v[:, None] - v)[above] for v in (x, y))
+    tau = (dx * dy).sum() / np.sqrt(np.count_nonzero(dx) * np.count_nonzero(dy))
+    assert krcc(x, y) == pytest.approx(tau, abs=1e-12)
+    assert krcc([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6)  # 5 pairs agree, 1 doesn't
+    assert krcc(np.exp(x), -x) == pytest.approx(-1)
 
 
 def test_order_is_all_that_srcc_sees() -> None:
@@ -64,14 +76,14 @@ def test_fit_never_turns_a_scorer_round() -> None:
     assert plcc_fitted(-x, x) == 0
 
 
-@pytest.mark.parametrize("metric", [srcc, plcc, plcc_fitted])
+@pytest.mark.parametrize("metric", [srcc, krcc, plcc, plcc_fitted])
 def test_constants_have_no_correlation(metric: object) -> None:
     constant, varied = np.full(10, 0.1 + 0.2), np.arange(10.0)
     assert metric(constant, varied) == 0  # type: ignore[operator]
     assert metric(varied, constant) == 0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("metric", [srcc, plcc, plcc_fitted, mae, rmse])
+@pytest.mark.parametrize("metric", [srcc, krcc, plcc, plcc_fitted, mae, rmse])
 def test_what_can_not_be_compared_is_refused(metric: object) -> None:
     for predicted, true, message in [
         ([1.0, np.nan, 2.0], [1.0, 2.0, 3.0], "predicted score of row 1 is nan"),

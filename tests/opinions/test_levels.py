@@ -81,3 +81,26 @@ def test_small_sets_lose_nothing() -> None:
     scale, kept = trimmed_range(scores)
     assert scale == Scale(0, 998)
     assert kept.all()
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 7, 9, 12])
+@pytest.mark.parametrize("rule", LevelRule)
+def test_any_number_of_levels(k: int, rule: LevelRule) -> None:
+    words = [f"level{i}" for i in range(k)]
+    levels = Levels(Scale(-20, 70), words, rule)
+    assert [levels.word(score) for score in levels.centres()] == words
+    edges = -20 + 90 * np.arange(1, k) / k
+    assert levels.index(edges - 1e-9).tolist() == list(range(k - 1))
+    assert levels.index(edges + 1e-9).tolist() == list(range(1, k))
+    assert levels.index([-20, 70]).tolist() == [0, k - 1]
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 7, 9, 12])
+def test_inverse_maps_of_any_number_of_levels(k: int) -> None:
+    levels = Levels(Scale(-20, 70), [f"level{i}" for i in range(k)])
+    scores = np.arange(1, k + 1)
+    np.testing.assert_allclose(levels.invert(scores, "centres"), levels.centres())
+    np.testing.assert_allclose(levels.invert(scores, "ends"), np.linspace(-20, 70, k))
+    mos = np.random.default_rng(k).uniform(-20, 70, 1000)
+    back = levels.invert(levels.index(mos) + 1.0)
+    assert np.abs(back - mos).max() <= 90 / (2 * k) + 1e-9

@@ -9,6 +9,7 @@ import torch
 
 from beholder.backbones import Read
 from beholder.opinions import LevelRule, Scale
+from beholder.opinions.soft_labels import Density, Form
 from beholder.readouts import LevelReadout, make_readout
 from beholder.readouts.contract import Reading
 
@@ -76,7 +77,7 @@ def test_labels() -> None:
     assert readout.words() == ("bad", "poor", "fair", "good", "excellent")
     assert readout.answer(4.2, scale) == "good"
     np.testing.assert_array_equal(
-        readout.targets(np.array([1.0, 4.2, 4.3]), scale),
+        readout.targets(np.array([1.0, 4.2, 4.3]), None, scale),
         [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]],
     )
     left = LevelReadout(rule=LevelRule.LEFT_CLOSED)
@@ -86,12 +87,37 @@ def test_labels() -> None:
 def test_labels_and_scores_are_inverse_maps() -> None:
     readout, scale = LevelReadout(), Scale(0, 100)
     centres = np.array([10.0, 30, 50, 70, 90])
-    scores = readout.targets(centres, scale) @ readout.support
+    scores = readout.targets(centres, None, scale) @ readout.support
     np.testing.assert_allclose(readout.invert(scores, scale), centres)
 
 
-def test_config_round_trip() -> None:
-    readout = LevelReadout(("low", "high"), LevelRule.LEFT_CLOSED)
+def test_soft_labels_and_scores_are_inverse_maps() -> None:
+    readout, scale = LevelReadout(labels="soft"), Scale(0, 100)
+    assert readout.needs_std and not LevelReadout().needs_std
+    mos, std = np.array([0.0, 12, 50, 87, 100]), np.array([8.0, 10, 15, 10, 8])
+    targets = readout.targets(mos, std, scale)
+    np.testing.assert_allclose(readout.invert(targets @ readout.support, scale), mos, atol=1e-9)
+    assert [readout.answer(m, scale) for m in mos] == ["bad", "bad", "fair", "good", "excellent"]
+
+
+def test_soft_labels_of_the_paper() -> None:
+    """N(3.5, .25^2) is half fair and half good; without a spread a fifth of the scale is taken."""
+    readout, scale = LevelReadout(labels="soft"), Scale(1, 5)
+    target = readout.targets(np.array([3.5]), np.array([0.25]), scale)
+    np.testing.assert_allclose(target, [[0, 0, 0.5, 0.5, 0]], atol=1e-5)
+    assumed = readout.targets(np.array([3.5]), np.array([np.nan]), scale)
+    stated = readout.targets(np.array([3.5]), np.array([0.8]), scale)
+    np.testing.assert_allclose(assumed, stated)
+
+
+@pytest.mark.parametrize(
+    "readout",
+    [
+        LevelReadout(("low", "high"), LevelRule.LEFT_CLOSED),
+        LevelReadout(("low", "high"), labels="soft", density=Density.CDF, form=Form.RELEASED),
+    ],
+)
+def test_config_round_trip(readout: LevelReadout) -> None:
     again = make_readout(json.loads(json.dumps(readout.config())))
     assert isinstance(again, LevelReadout)
     assert again.config() == readout.config()

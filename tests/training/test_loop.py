@@ -15,7 +15,7 @@ from beholder.backbones.pocket.tower import Tower
 from beholder.config import load_config
 from beholder.errors import UserError
 from beholder.opinions import Scale
-from beholder.training.config import TrainConfig
+from beholder.training.config import ObjectiveConfig, ReadoutConfig, TrainConfig
 from beholder.training.feed import CachedStates, Opinion, calibrate
 from beholder.training.folds import _alone
 from beholder.training.loop import Mix, Trainer
@@ -64,12 +64,15 @@ def _opinions(spoilt: int | None = None) -> list[Opinion]:
     mos = np.random.default_rng(1).uniform(1, 5, ROWS)
     if spoilt is not None:
         mos[spoilt] = 6 - mos[spoilt]
-    return [Opinion("image", "quality", float(m), Scale(1, 5), "right_closed", 1.0) for m in mos]
+    scale = Scale(1, 5)
+    return [Opinion("image", "quality", m, scale, "right_closed", 1.0, 0.5, 0) for m in mos]
 
 
-def _trained(config: TrainConfig, opinions: list[Opinion], media: CachedStates) -> Trainer:
+def _trained(
+    config: TrainConfig, opinions: list[Opinion], media: CachedStates, width: int = 32
+) -> Trainer:
     torch.manual_seed(0)
-    settings = PocketConfig(image_size=96, hidden_size=32, heads=2, dropout=0.0)
+    settings = PocketConfig(image_size=96, hidden_size=width, heads=2, dropout=0.0)
     backbone = Pocket(settings, default_tokenizer())
     everything = np.arange(ROWS)
     mix = Mix(opinions, everything, everything, ["demo"] * ROWS)
@@ -94,13 +97,28 @@ def test_one_picture_is_learned_differently_for_two_tasks(config: TrainConfig) -
     other = [replace(o, task="aesthetics", mos=6 - o.mos) for o in half]
     rows = torch.randn(ROWS // 2, Tower.width, generator=torch.Generator().manual_seed(0))
     media = _table([flat.numpy() for flat in rows])
-    trainer = _trained(
-        config, half + other, CachedStates(media, [str(i % (ROWS // 2)) for i in range(ROWS)])
-    )
+    schedule = config.schedule.model_copy(update={"epochs": 300, "learning_rate": 3e-3})
+    patient = config.model_copy(update={"schedule": schedule})
+    states = CachedStates(media, [str(i % (ROWS // 2)) for i in range(ROWS)])
+    trainer = _trained(patient, half + other, states, width=48)
     first, second = np.split(trainer.predict(np.arange(ROWS)), 2)
     mos = np.array([o.mos for o in half])
     assert np.corrcoef(first, mos)[0, 1] > 0.95
     assert np.corrcoef(second, mos)[0, 1] < -0.95
+
+
+def test_soft_labels_and_pairs_are_learned_by_heart(config: TrainConfig) -> None:
+    """DeQA-Score's objective: the mean within .1 and the spread of the label, too."""
+    deqa = config.model_copy(
+        update={
+            "readout": ReadoutConfig(labels="soft"),
+            "objective": ObjectiveConfig(next_token=0.05, soft_label=0.5, fidelity=1.0),
+        }
+    )
+    opinions = _opinions()
+    trainer = _trained(deqa, opinions, _states())
+    predicted = trainer.predict(np.arange(ROWS))
+    assert np.abs(predicted - [o.mos for o in opinions]).mean() < 0.1
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_another(config: TrainConfig) -> None:

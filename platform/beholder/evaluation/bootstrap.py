@@ -1,6 +1,6 @@
 """Bootstrap intervals that know that pictures of one photo are not independent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,20 +47,45 @@ def clustered_interval(
             length, fewer than two clusters, or a level outside (0, 1).
     """
     p, t = paired(predicted, true)
-    names = np.asarray(clusters)
-    if names.shape != p.shape:
-        raise ValueError(f"clusters of shape {names.shape} don't fit {len(p)} rows: give one each")
+    check_level(level)
+    draws = cluster_draws(clusters, len(p), resamples, seed)
+    values = np.array([statistic(p[taken], t[taken]) for taken in draws])
+    return percentile_interval(values, level)
+
+
+def check_level(level: float) -> None:
+    """Refuses a confidence level outside (0, 1) with a ValueError."""
     if not 0 < level < 1:
         raise ValueError(f"a confidence level must lie between 0 and 1, got {level}")
+
+
+def cluster_draws(
+    clusters: Sequence[str] | NDArray[np.generic], count: int, resamples: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """The rows of each draw: as many clusters as there are, with replacement, each one whole.
+
+    Args:
+        clusters: each row's source, (N,).
+        count: N, the rows that there must be a cluster for.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Raises:
+        ValueError: clusters of another length, or fewer than two of them.
+    """
+    names = np.asarray(clusters)
+    if names.shape != (count,):
+        raise ValueError(f"clusters of shape {names.shape} don't fit {count} rows: give one each")
     _, membership = np.unique(names, return_inverse=True)
     order = np.argsort(membership, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(membership))[:-1])
     if len(rows) < 2:
         raise ValueError(f"an interval needs at least two clusters, all rows are of '{names[0]}'")
     draws = np.random.default_rng(seed).integers(len(rows), size=(resamples, len(rows)))
-    values = np.empty(resamples)
-    for i, draw in enumerate(draws):
-        taken = np.concatenate([rows[c] for c in draw])
-        values[i] = statistic(p[taken], t[taken])
+    return (np.concatenate([rows[c] for c in draw]) for draw in draws)
+
+
+def percentile_interval(values: NDArray[np.float64], level: float) -> Interval:
+    """The central part ``level`` of the draws' values, (B,)."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

@@ -1,4 +1,4 @@
-"""How well predicted scores agree with people: SRCC, PLCC raw and after a logistic fit, errors.
+"""How well predicted scores agree with people: SRCC, KRCC, PLCC raw and fitted, errors.
 
 Predictions without any spread say nothing about order: their correlations are 0 by definition
 here, where the textbook formula divides by zero. The same holds for constant opinions.
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.special import expit
-from scipy.stats import rankdata
+from scipy.stats import kendalltau, rankdata
 
 Array = NDArray[np.float64]
 
@@ -52,6 +52,21 @@ def srcc(predicted: ArrayLike, true: ArrayLike) -> float:
     """
     p, t = paired(predicted, true)
     return _pearson(rankdata(p), rankdata(t))
+
+
+def krcc(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Kendall's tau-b, which takes ties on either side out; -1..1, 0 where one is constant.
+
+    ``(C - D) / sqrt((C + D + X) (C + D + Y))`` of C concordant and D discordant pairs, X pairs
+    tied in ``predicted`` alone and Y tied in ``true`` alone.
+
+    Raises:
+        ValueError: as :func:`paired`.
+    """
+    p, t = paired(predicted, true)
+    if np.ptp(p) == 0 or np.ptp(t) == 0:
+        return 0.0
+    return float(kendalltau(p, t).statistic)
 
 
 def plcc(predicted: ArrayLike, true: ArrayLike) -> float:

@@ -40,9 +40,27 @@ class Readout(ABC):
     def answer(self, mos: float, scale: Scale) -> str:
         """What is written at the slot for an opinion on the set's own scale."""
 
+    scale: Scale
+    """The scale that it reads scores on."""
+    support: NDArray[np.float64]
+    """The score of each of :meth:`words`, ascending. (K,)."""
+    needs_std: bool = False
+    """Whether :meth:`targets` depends on how far people disagree."""
+
     @abstractmethod
-    def targets(self, mos: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-        """Target probabilities over :meth:`words` for M opinions. (M, K)."""
+    def targets(
+        self, mos: NDArray[np.float64], std: NDArray[np.float64] | None, scale: Scale
+    ) -> NDArray[np.float64]:
+        """Target probabilities over :meth:`words` for M opinions. (M, K).
+
+        Args:
+            mos: mean opinions on the set's own scale. (M,).
+            std: their spreads in the same unit, NaN where none is known. (M,).
+            scale: the set's.
+
+        Raises:
+            ValueError: opinions that the readout can't write; names the first such row.
+        """
 
     @abstractmethod
     def read(self, read: Read, token_ids: list[int]) -> Reading:

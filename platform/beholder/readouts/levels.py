@@ -1,4 +1,4 @@
-"""Five level words, closed softmax over them (Q-Align, Eq. 1 to 4)."""
+"""Level words, closed softmax over them (Q-Align, Eq. 1 to 4; DeQA-Score, Eq. 1 to 5)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 
 from beholder.backbones import Read
 from beholder.opinions import LEVEL_WORDS, LevelRule, Levels, Scale, ScoreDistribution
+from beholder.opinions.normalise import normalise_mos, normalise_std
+from beholder.opinions.soft_labels import Density, Form, soft_labels
 from beholder.readouts.contract import Reading, Readout
 
 
 class LevelReadout(Readout):
-    """One-hot levels: the slot holds the word of the bin that the opinion falls in.
+    """Levels: the slot holds a word, and what is learned there may be a distribution of words.
 
     Args:
         words: level words, worst first.
-        rule: the side that an edge belongs to when labels are cut.
+        rule: the side that an edge belongs to when one-hot labels are cut.
+        labels: ``one_hot``: the word of the bin that the opinion falls in (Q-Align). ``soft``:
+            probabilities with the opinion's mean and, as far as can be, its spread (DeQA-Score).
+        density: how soft labels get their raw probabilities.
+        form: how those become a label.
     """
 
     name: ClassVar[str] = "levels"
@@ -27,11 +33,18 @@ class LevelReadout(Readout):
         self,
         words: Sequence[str] = LEVEL_WORDS,
         rule: LevelRule = LevelRule.RIGHT_CLOSED,
+        labels: Literal["one_hot", "soft"] = "one_hot",
+        density: Density = Density.PDF,
+        form: Form = Form.EXACT,
     ) -> None:
         if len(words) < 2 or len(set(words)) != len(words):
             raise ValueError(f"level words must be at least two and distinct, got {list(words)}")
         self._words = tuple(words)
-        self._rule = LevelRule(rule)
+        if labels not in ("one_hot", "soft"):
+            raise ValueError(f"labels of levels are one_hot or soft, not '{labels}'")
+        self._rule, self._labels = LevelRule(rule), labels
+        self._density, self._form = Density(density), Form(form)
+        self.needs_std = labels == "soft"
         self.support = np.arange(1, len(words) + 1, dtype=np.float64)
         self.scale = Scale(1.0, float(len(words)))
 
@@ -43,12 +56,25 @@ class LevelReadout(Readout):
         return Levels(scale, self._words, self._rule)
 
     def answer(self, mos: float, scale: Scale) -> str:
-        """The word of the bin (Eq. 1)."""
-        return self._levels(scale).word(mos)
+        """The word of the bin (Q-Align, Eq. 1); with soft labels the word nearest to the mean."""
+        if self._labels == "one_hot":
+            return self._levels(scale).word(mos)
+        nearest = np.rint(normalise_mos([mos], scale, len(self._words)))
+        return self._words[int(np.clip(nearest[0], 1, len(self._words))) - 1]
 
-    def targets(self, mos: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-        """One-hot rows. (M, K)."""
-        return np.eye(len(self._words))[self._levels(scale).index(mos)]
+    def targets(
+        self, mos: NDArray[np.float64], std: NDArray[np.float64] | None, scale: Scale
+    ) -> NDArray[np.float64]:
+        """One-hot rows, or soft labels. (M, K).
+
+        Raises:
+            ValueError: soft labels of opinions outside the scale or with an impossible spread.
+        """
+        k = len(self._words)
+        if self._labels == "one_hot":
+            return np.eye(k)[self._levels(scale).index(mos)]
+        mean, spread = normalise_mos(mos, scale, k), normalise_std(std, scale, k)
+        return soft_labels(mean, spread, k, density=self._density, form=self._form).probs
 
     def read(self, read: Read, token_ids: list[int]) -> Reading:
         """Softmax over the level logits alone (Eq. 3); its mean over weights 1..K is Eq. 4."""
@@ -60,9 +86,13 @@ class LevelReadout(Readout):
         return Reading(distribution, mass.cpu().numpy())
 
     def invert(self, scores: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-        """Through the bins' centres: a word stands for the middle of its bin."""
-        return self._levels(scale).invert(scores, through="centres")
+        """One-hot words stand for the middles of their bins, soft ones span the scale."""
+        through = "centres" if self._labels == "one_hot" else "ends"
+        return self._levels(scale).invert(scores, through=through)
 
     def config(self) -> dict[str, Any]:
-        """Words and edge rule."""
-        return {"name": self.name, "words": list(self._words), "rule": str(self._rule)}
+        """Words and how labels are made."""
+        made = {"name": self.name, "words": list(self._words), "labels": self._labels}
+        if self._labels == "one_hot":
+            return made | {"rule": str(self._rule)}
+        return made | {"density": str(self._density), "form": str(self._form)}

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from beholder.config import JobConfig
 from beholder.conversations import PROMPTS
+from beholder.opinions import LEVEL_WORDS
+from beholder.opinions.soft_labels import Density, Form
 
 
 class SetConfig(JobConfig):
@@ -20,6 +22,10 @@ class SetConfig(JobConfig):
     rule: Literal["right_closed", "left_closed"] = Field(
         "right_closed",
         description="the side of a level that a score on its edge belongs to",
+    )
+    assume_std: bool = Field(
+        False,
+        description="take a fifth of the scale as std where the set has none (DeQA-Score, PIPAL)",
     )
     rows: int | None = Field(
         None,
@@ -68,6 +74,61 @@ class ScheduleConfig(JobConfig):
     )
 
 
+class ReadoutConfig(JobConfig):
+    """How opinions are written and read."""
+
+    name: Literal["levels"] = Field("levels", description="file under beholder/readouts")
+    words: tuple[str, ...] = Field(LEVEL_WORDS, description="level words, worst first")
+    labels: Literal["one_hot", "soft"] = Field(
+        "one_hot",
+        description="one word an opinion (Q-Align), or probabilities of words (DeQA-Score)",
+    )
+    density: Density = Field(Density.PDF, description="raw probabilities of soft labels")
+    form: Form = Field(Form.EXACT, description="how they become soft labels")
+
+
+class ObjectiveConfig(JobConfig):
+    """What is minimised: the weighted sum of three terms, of which 0 leaves one out.
+
+    DeQA-Score's ``L_rank + 0.05 (CE + KL)`` is next_token 0.05, soft_label 0.05, fidelity 1.
+    """
+
+    next_token: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the cross-entropy of the answer's tokens; without the level "
+        "where soft_label is on",
+    )
+    soft_label: float = Field(
+        0.0, ge=0, description="weight of the KL from the soft label to the level token"
+    )
+    softmax: Literal["full", "closed"] = Field(
+        "full", description="soft_label over the whole vocabulary, or over the levels alone"
+    )
+    fidelity: float = Field(
+        0.0, ge=0, description="weight of the fidelity loss over pairs of one set"
+    )
+    spread: Literal["predicted", "fixed"] = Field(
+        "predicted",
+        description="std of a predicted score in fidelity: its own (DeQA-Score, Eq. 7), or 1 "
+        "(its release)",
+    )
+    binary: bool = Field(
+        False, description="fidelity asks which of a pair is better, not by how much"
+    )
+    pairs: Literal["sampled", "all"] = Field(
+        "sampled",
+        description="fidelity over the pairs that the order deals, or over all pairs of one set "
+        "in a micro-batch",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "ObjectiveConfig":
+        if not (self.next_token or self.soft_label or self.fidelity):
+            raise ValueError("every weight of the objective is 0: give one of its terms a weight")
+        return self
+
+
 class DeepSpeedConfig(JobConfig):
     """What DeepSpeed is told."""
 
@@ -92,7 +153,8 @@ class TrainConfig(JobConfig):
     seed: int = Field(0, description="of order, initialisation, dropout and paraphrases")
     sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix, concatenated")
     backbone: BackboneConfig = Field(description="the model")
-    readout: Literal["levels"] = Field("levels", description="how opinions are written and read")
+    readout: ReadoutConfig = Field(ReadoutConfig(), description="how opinions are written and read")
+    objective: ObjectiveConfig = Field(ObjectiveConfig(), description="what is minimised")
     prompt: str = Field("training", description="prompt variant, in training and scoring")
     schedule: ScheduleConfig = Field(description="how long and how fast")
     deepspeed: DeepSpeedConfig = Field(description="optimizer state")
@@ -131,6 +193,17 @@ class TrainConfig(JobConfig):
             raise ValueError(
                 f"cache_features keeps pocket's float32 states, not {self.backbone.name}'s in "
                 f"{self.backbone.dtype}: set it to false"
+            )
+        if (self.readout.labels == "soft") != bool(self.objective.soft_label):
+            raise ValueError(
+                f"readout.labels {self.readout.labels} and objective.soft_label "
+                f"{self.objective.soft_label:g} don't go together: soft labels are what that term "
+                "teaches"
+            )
+        if self.objective.fidelity and self.schedule.micro_batch % 2:
+            raise ValueError(
+                f"objective.fidelity deals pairs: make schedule.micro_batch "
+                f"{self.schedule.micro_batch} an even number"
             )
         if self.prompt not in PROMPTS:
             raise ValueError(f"prompt '{self.prompt}' is none: use one of {', '.join(PROMPTS)}")

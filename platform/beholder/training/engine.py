@@ -81,12 +81,11 @@ def whole_state(engine: Any, module: nn.Module, stage: int) -> Mapping[str, Tens
     """A module's whole state dict on rank 0; collective under ZeRO-3, where weights are shards."""
     if stage < 3:
         return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
-    from deepspeed.zero import GatheredParameters
-
+    gathered = import_deepspeed(engine.device.type == "cuda").zero.GatheredParameters
     keep = engine.global_rank == 0
     state = {k: v.detach().cpu().clone() for k, v in module.named_buffers()}
     for name, parameter in module.named_parameters():
-        with GatheredParameters([parameter]):
+        with gathered([parameter]):
             if keep:
                 state[name] = parameter.detach().cpu().clone()
     return state

@@ -15,8 +15,10 @@ from beholder.conversations import training
 from beholder.errors import UserError
 from beholder.items import Kind
 from beholder.opinions import Scale
+from beholder.opinions.normalise import DEFAULT_STD_SHARE
 from beholder.readouts import Readout
-from beholder.training.model import TrainBatch
+from beholder.training.batch import TrainBatch
+from beholder.training.objective import TERMS
 from beholder.training.order import FILLER
 
 CALIBRATION_ROWS = 1024
@@ -36,10 +38,21 @@ class Opinion:
     scale: Scale
     rule: str
     weight: float
+    std: float
+    set_number: int
+
+    @property
+    def spread(self) -> float:
+        """The std, or what is assumed where none is known."""
+        return DEFAULT_STD_SHARE * self.scale.width if np.isnan(self.std) else self.std
 
 
 def opinions(mix: pa.Table) -> list[Opinion]:
-    """The rows of :func:`beholder.datasets.concatenate`, in order; a weight not given is 1."""
+    """The rows of :func:`beholder.datasets.concatenate`, in order.
+
+    A weight that is not given is 1, a std NaN. Sets are numbered in the order of their names.
+    """
+    numbers = {name: at for at, name in enumerate(sorted(set(mix["set"].to_pylist())))}
     return [
         Opinion(
             row["kind"],
@@ -48,6 +61,8 @@ def opinions(mix: pa.Table) -> list[Opinion]:
             Scale(row["scale_min"], row["scale_max"]),
             row["rule"],
             1.0 if row.get("weight") is None else row["weight"],
+            float("nan") if row.get("std") is None else row["std"],
+            numbers[row["set"]],
         )
         for row in mix.to_pylist()
     ]
@@ -169,6 +184,20 @@ def calibrate(backbone: Backbone, media: MediaSource, rows: NDArray[np.int64], s
     backbone.calibrate(torch.cat(states))
 
 
+def targets_of(rows: Sequence[Opinion], readouts: Mapping[str, Readout]) -> NDArray[np.float64]:
+    """What the readout teaches of each opinion. (N, K)."""
+    kinds: dict[tuple[str, Scale], list[int]] = {}
+    for at, row in enumerate(rows):
+        kinds.setdefault((row.rule, row.scale), []).append(at)
+    words = len(next(iter(readouts.values())).words())
+    targets = np.zeros((len(rows), words))
+    for (rule, scale), places in kinds.items():
+        mos = np.array([rows[at].mos for at in places])
+        std = np.array([rows[at].std for at in places])
+        targets[places] = readouts[rule].targets(mos, std, scale)
+    return targets
+
+
 class BatchBuilder:
     """Makes micro-batches of opinions and media.
 
@@ -193,6 +222,7 @@ class BatchBuilder:
         self._blank = blank
         self._backbone, self._readouts, self._rows = backbone, readouts, rows
         self._prompt, self._seed = prompt, seed
+        self._targets = targets_of(rows, readouts)
 
     def build(
         self, indices: NDArray[np.int64], media: Sequence[Looked | None], step: int
@@ -207,10 +237,11 @@ class BatchBuilder:
         size = self._backbone.spec.pixels.size
         looked = [m if m is not None else self._dummy() for m in media]
         shapes = [MediaShape(m.frames, size, size) for m in looked]
+        shown = np.maximum(indices, 0)  # a filler shows the first row, at no weight
+        opinions = [self._rows[int(index)] for index in shown]
         conversations, weights = [], []
-        for slot, (index, medium) in enumerate(zip(indices, media, strict=True)):
+        for slot, (index, medium, opinion) in enumerate(zip(indices, media, opinions, strict=True)):
             filler = index == FILLER
-            opinion = self._rows[0 if filler else int(index)]
             word = self._readouts[opinion.rule].answer(opinion.mos, opinion.scale)
             draw = np.random.default_rng([self._seed, step, max(int(index), 0)]).integers(1 << 30)
             conversations.append(
@@ -224,7 +255,16 @@ class BatchBuilder:
         else:
             batch.states = torch.cat([m.states for m in looked if m.states is not None])
         failed = sum(i != FILLER and m is None for i, m in zip(indices, media, strict=True))
-        return TrainBatch(batch, torch.tensor(weights), failed=int(failed))
+        return TrainBatch(
+            batch,
+            torch.tensor(weights),
+            targets=torch.from_numpy(self._targets[shown]),
+            mos=torch.tensor([opinion.mos for opinion in opinions], dtype=torch.float64),
+            mos_std=torch.tensor([opinion.spread for opinion in opinions], dtype=torch.float64),
+            sets=torch.tensor([opinion.set_number for opinion in opinions]),
+            share=torch.ones(len(TERMS), dtype=torch.float64),
+            failed=int(failed),
+        )
 
     def _dummy(self) -> Looked:
         """One frame of nothing: under ZeRO-3 all workers must run the same parts at every step."""

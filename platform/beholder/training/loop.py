@@ -26,7 +26,8 @@ from beholder.training import checkpoints
 from beholder.training.config import TrainConfig
 from beholder.training.engine import make_engine, whole_state
 from beholder.training.feed import BatchBuilder, MediaSource, Opinion, refuse_failures
-from beholder.training.model import TrainBatch, TrainingModel, freeze
+from beholder.training.model import TrainingModel, freeze
+from beholder.training.objective import Objective
 from beholder.training.order import FILLER, Order
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config, schedule = self.config, self.config.schedule
-        self.readout = make_readout({"name": config.readout})
+        written = config.readout.model_dump(mode="json")
+        self.readout = make_readout(written)
         readouts: Mapping[str, Readout] = {
-            rule: make_readout({"name": config.readout, "rule": rule})
+            rule: make_readout(written | {"rule": rule})
             for rule in {row.rule for row in self.mix.rows}
         }
         prompt = config.prompt
@@ -90,11 +92,15 @@ class Trainer:
             self.backbone, readouts, rows, prompt, config.seed, self.media.blank
         )
         size = len(self.mix.train)
-        self.order = Order(size, schedule.epochs, schedule.global_batch, config.seed)
+        sets = np.array([self.mix.rows[i].set_number for i in self.mix.train])
+        paired = sets if config.objective.fidelity else None
+        self.order = Order(size, schedule.epochs, schedule.global_batch, config.seed, paired)
         freeze(self.backbone, config.backbone.train)
-        token_ids = self.backbone.token_ids(self.readout.words())
+        self.token_ids = self.backbone.token_ids(self.readout.words())
         self.device = next(self.backbone.parameters()).device
-        self.model = TrainingModel(self.backbone, token_ids)
+        support = torch.from_numpy(self.readout.support)
+        self.objective = Objective(config.objective, self.token_ids, support)
+        self.model = TrainingModel(self.backbone, self.objective)
         self.engine = make_engine(self.model, config, self.order.steps)
 
     def run(self, report: Report, resume: Path | None = None) -> None:
@@ -138,18 +144,18 @@ class Trainer:
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + self.rank)
         self.engine.train()
         items = [self.builder.build(rows, next(media), step) for rows in self._share(step)]
-        counts = torch.tensor([_tokens(item) for item in items], dtype=torch.float64)
-        lost = float(sum(item.failed for item in items))
-        sums = torch.tensor([float(counts.sum()), lost], dtype=torch.float64).to(self.device)
+        counts = torch.stack([self.objective.counts(item) for item in items])  # (micro, terms)
+        lost = torch.tensor([float(sum(item.failed for item in items))], dtype=torch.float64)
+        sums = torch.cat([counts.sum(0), lost]).to(self.device)
         dist.all_reduce(sums)
-        total = sums[0]
-        self.failed += int(sums[1])
-        shown = len(self.mix.train) * self.config.schedule.epochs
+        self.failed += int(sums[-1])
+        shown = self.order.epoch_rows * self.config.schedule.epochs
         refuse_failures(self.failed, shown, self.config.max_failed)
+        totals = sums[:-1].cpu().clamp_min(1e-12)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         for item, count in zip(items, counts, strict=True):
-            item.share = float(count) * len(items) * self.world / max(float(total), 1e-12)
-            loss = self.engine(_to(item, self.device))
+            item.share = count / totals * len(items) * self.world
+            loss = self.engine(item.to(self.device))
             self.engine.backward(loss)
             self.engine.step()
             loss_sum += loss.detach().double() / (len(items) * self.world)
@@ -193,8 +199,8 @@ class Trainer:
         with torch.no_grad():
             for indices, media in zip(plan, self.media.batches(plan), strict=True):
                 item = self.builder.build(indices, media, 0)
-                logits = self.engine(_to(item, self.device), read=True)
-                reading = self.readout.read(Read(logits, logits), self.model.token_ids)
+                logits = self.engine(item.to(self.device), read=True)
+                reading = self.readout.read(Read(logits, logits), self.token_ids)
                 mean = torch.from_numpy(reading.distribution.mean)
                 read.append(torch.where(item.weights > 0, mean, torch.nan))
         mine = torch.cat(read).to(self.device)
@@ -214,16 +220,3 @@ class Trainer:
             metrics[f"{name}_srcc"] = srcc(predicted[here], mos[here]) if enough else 0.0
         metrics["selection"] = float(np.mean(list(metrics.values()))) if metrics else 0.0
         return metrics
-
-
-def _tokens(item: TrainBatch) -> float:
-    """Supervised tokens, weighted."""
-    return float(((item.batch.encoded.labels >= 0).sum(1) * item.weights).sum())
-
-
-def _to(item: TrainBatch, device: torch.device) -> TrainBatch:
-    batch = item.batch
-    batch.encoded = batch.encoded.to(device)
-    batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
-    batch.states = None if batch.states is None else batch.states.to(device)
-    return TrainBatch(batch, item.weights.to(device), item.share, item.failed)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_catalog
 from beholder.datasets import TrainingSet
-from beholder.evaluation import evaluate
+from beholder.evaluation import evaluate, mean_mass
 from beholder.media.storage import exists, write_bytes
+from beholder.opinions import Levels
 from beholder.training.config import TrainConfig
 
 
@@ -20,8 +21,9 @@ def measure(
 ) -> dict[str, Any]:
     """Metrics by set and column of ``config.evaluate``, on rows of split ``test``.
 
-    The scorer's 1 to K scores are compared as they are; correlations don't depend on the map.
-    Intervals are clustered by the manifest's column ``source`` where it has one.
+    Against ``mos`` errors and spreads are on the set's own scale, through both inverse maps of
+    levels; other columns, whose scale nobody declared, are compared with the 1 to K scores as
+    they are. Intervals are clustered by the manifest's column ``source`` where it has one.
 
     Args:
         sets: the mix's.
@@ -51,11 +53,11 @@ def measure(
                     gpus=config.workers.gpus,
                 )
             )
-        metrics[one.name] = _metrics(read_scores(scores_uri), config.evaluate)
+        metrics[one.name] = _metrics(read_scores(scores_uri), one, config.evaluate)
     return metrics
 
 
-def _metrics(scores: pa.Table, columns: Sequence[str]) -> dict[str, Any]:
+def _metrics(scores: pa.Table, one: TrainingSet, columns: Sequence[str]) -> dict[str, Any]:
     good = scores.filter(pc.is_null(scores["failure_code"]))
     names = good.column_names
     clusters = good["source" if "source" in names else "item_id"].to_pylist()
@@ -67,9 +69,20 @@ def _metrics(scores: pa.Table, columns: Sequence[str]) -> dict[str, Any]:
     }
     if not good.num_rows:
         return found
-    found["mass"] = float(np.mean(good["mass"].to_numpy()))
+    found["mass"] = mean_mass(good["mass"].to_numpy())
     for column in columns:
         if column in names:
             true = good[column].to_numpy()
-            found[column] = evaluate(predicted, true, np.array(clusters)).as_dict()
+            on_scale = _own_scale(good, one) if column == "mos" else {}
+            found[column] = evaluate(predicted, true, np.array(clusters), **on_scale).as_dict()
     return found
+
+
+def _own_scale(good: pa.Table, one: TrainingSet) -> dict[str, Any]:
+    """What :func:`evaluate` needs to compare levels with the set's own ``mos`` and ``std``."""
+    known = "manifest_std" in good.column_names  # the score's own column took the name
+    return {
+        "levels": Levels(one.scale, rule=one.rule),
+        "std": good["std"].to_numpy(),
+        "true_std": good["manifest_std"].to_numpy() if known else None,
+    }

@@ -1,31 +1,11 @@
 """What DeepSpeed wraps: a backbone whose forward is the loss."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from beholder.backbones import Backbone, Batch
-from beholder.backbones.contract import IGNORED
-from beholder.training.objectives import answer_cross_entropy
-
-
-@dataclass
-class TrainBatch:
-    """A micro-batch.
-
-    Attributes:
-        batch: rows and media.
-        weights: of the rows, 0 for a filler. (B,).
-        share: this micro-batch's part of the step's weighted tokens times the number of
-            micro-batches and workers, so that averaging over them gives the step's mean.
-        failed: rows that are no fillers and whose media could not be used.
-    """
-
-    batch: Batch
-    weights: Tensor
-    share: float = 1.0
-    failed: int = 0
+from beholder.backbones import Backbone
+from beholder.training.batch import TrainBatch
+from beholder.training.objective import Objective
 
 
 class TrainingModel(nn.Module):
@@ -33,26 +13,22 @@ class TrainingModel(nn.Module):
 
     Args:
         backbone: the model; which of its weights are trained is set by ``requires_grad``.
-        token_ids: of the readout's words.
+        objective: what is minimised.
     """
 
-    def __init__(self, backbone: Backbone, token_ids: list[int]) -> None:
+    def __init__(self, backbone: Backbone, objective: Objective) -> None:
         super().__init__()
         self.backbone = backbone
-        self.token_ids = token_ids
+        self.objective = objective
 
     def forward(self, item: TrainBatch, read: bool = False) -> Tensor:
         """The loss, or with ``read`` the logits at each row's slot (B, V)."""
-        encoded = item.batch.encoded
         if read:
-            rows = torch.arange(len(encoded.ids), device=encoded.ids.device)
-            return self.backbone(item.batch, torch.stack([rows, encoded.slots[:, 0]], 1)).logits
-        supervised = (encoded.labels != IGNORED).nonzero()  # (M, 2)
-        targets = encoded.labels[supervised[:, 0], supervised[:, 1]]
-        predicting = supervised - torch.tensor([0, 1], device=supervised.device)
-        logits = self.backbone(item.batch, predicting).logits
-        weights = item.weights.to(logits.dtype)[supervised[:, 0]]
-        return answer_cross_entropy(logits, targets, weights) * item.share
+            slots = item.batch.encoded.slots[:, 0]
+            rows = torch.arange(len(slots), device=slots.device)
+            return self.backbone(item.batch, torch.stack([rows, slots], 1)).logits
+        logits = self.backbone(item.batch, self.objective.positions(item)).logits
+        return self.objective(logits, item)
 
 
 def freeze(backbone: Backbone, trained: tuple[str, ...]) -> dict[str, tuple[int, int]]:

@@ -48,10 +48,10 @@ def memory_by_stage(
     return found
 
 
-def training_rows(some: SetConfig, evaluate: tuple[str, ...]) -> tuple[int, str]:
+def training_rows(some: SetConfig, config: TrainConfig) -> tuple[int, str]:
     """Training rows of a set, and whether they were counted or are the config's word."""
     try:
-        found = load_set(some, evaluate)
+        found = load_set(some, config)
     except StorageError as error:
         if some.rows is None:
             raise
@@ -66,7 +66,7 @@ def describe_run(config: TrainConfig) -> str:
         UserError: what :func:`~beholder.training.sets.load_set` refuses, but for a manifest
             that can't be read while its set says ``rows``; or sizes that no model has.
     """
-    counts = [training_rows(some, config.evaluate) for some in config.sets]
+    counts = [training_rows(some, config) for some in config.sets]
     total = sum(rows for rows, _ in counts)
     schedule, workers = config.schedule, config.workers.count
     order = Order(total, schedule.epochs, schedule.global_batch, config.seed)

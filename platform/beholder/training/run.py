@@ -67,7 +67,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     run = f"{config.storage.rstrip('/')}/{config.name}"
     began = time.monotonic()
-    sets = [load_set(some, config.evaluate) for some in config.sets]
+    sets = [load_set(some, config) for some in config.sets]
     mix = concatenate([replace(one, table=rows_of(one, "train", "val")) for one in sets])
     mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
     start_backbone(config, weights=False)
@@ -209,7 +209,7 @@ def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict
     made_with = {"seed": config.seed, "config": config.model_dump(mode="json")}
     scorer = Scorer(
         backbone,
-        make_readout({"name": config.readout}),
+        make_readout(config.readout.model_dump(mode="json")),
         tasks,
         config.prompt,
         made_with=made_with | {"libraries": library_versions()},

@@ -1,5 +1,6 @@
 """A run's data sets, checked against what its config expects of them."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -7,23 +8,24 @@ from beholder.config import ConfigError
 from beholder.datasets import TrainingSet
 from beholder.datasets.manifests import load_manifest
 from beholder.opinions import LevelRule, Scale
-from beholder.training.config import SetConfig
+from beholder.readouts import make_readout
+from beholder.training.config import SetConfig, TrainConfig
 
 
-def load_set(some: SetConfig, evaluate: tuple[str, ...]) -> TrainingSet:
+def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
     """One set's manifest.
 
     Args:
         some: the set.
-        evaluate: columns that its test rows will be measured against.
+        config: the run's; its test rows will be measured against ``evaluate``'s columns.
 
     Raises:
-        ConfigError: it has another number of training rows than ``rows``, or no row to train on
-            or to select by.
+        ConfigError: it has another number of training rows than ``rows``, no row to train on or
+            to select by, or opinions that the readout or the objective can't use.
         ManifestError: a column is missing.
         StorageError: it can't be read.
     """
-    table = load_manifest(some.manifest, need=("mos", "split", *evaluate))
+    table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate))
     scale, rule = Scale(*some.scale), LevelRule(some.rule)
     found = TrainingSet(some.name, table, some.task, scale, rule)
     count = rows_of(found, "train").num_rows
@@ -38,7 +40,37 @@ def load_set(some: SetConfig, evaluate: tuple[str, ...]) -> TrainingSet:
                 f"set {some.name}: {some.manifest} has no row in split '{split}': training needs "
                 "some to learn from and some to select by"
             )
+    _check_labels(some, found, config)
     return found
+
+
+def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> None:
+    """Refuses what would otherwise fail, or teach nonsense, once training runs."""
+    readout = make_readout(config.readout.model_dump(mode="json") | {"rule": some.rule})
+    rows = rows_of(found, "train", "val")
+    known = "std" in rows.column_names
+    graded = config.objective.fidelity and not config.objective.binary
+    if (readout.needs_std or graded) and not known and not some.assume_std:
+        raise ConfigError(
+            f"set {some.name}: {some.manifest} has no column 'std', which soft labels and graded "
+            "pairs need: add it, or set assume_std: true to take a fifth of the scale"
+        )
+    if config.objective.fidelity and rows_of(found, "train").num_rows < 2:
+        raise ConfigError(f"set {some.name} has one training row: pairs need two of one set")
+    mos = rows["mos"].to_numpy().astype(np.float64)
+    std = np.full(len(mos), np.nan)
+    if known:
+        std = np.array(rows["std"].to_pylist(), dtype=np.float64)
+        if np.isnan(std).any() and (readout.needs_std or graded) and not some.assume_std:
+            item = rows["item_id"][int(np.argmax(np.isnan(std)))]
+            raise ConfigError(
+                f"set {some.name}: item '{item}' has no std, which soft labels and graded pairs "
+                "need: fill it in, or set assume_std: true to take a fifth of the scale"
+            )
+    try:
+        readout.targets(mos, std, found.scale)
+    except ValueError as error:
+        raise ConfigError(f"set {some.name} ({some.manifest}): {error}") from error
 
 
 def rows_of(one: TrainingSet, *splits: str) -> pa.Table:

@@ -1,0 +1,44 @@
+"""What travels from the feed to the model: a micro-batch with its labels."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from beholder.backbones import Batch
+
+
+@dataclass
+class TrainBatch:
+    """A micro-batch of B rows.
+
+    Attributes:
+        batch: rows and media.
+        weights: of the rows, 0 for a filler. (B,).
+        targets: the readout's probabilities of its K words. (B, K).
+        mos: mean opinions in their set's own unit. float64 (B,).
+        mos_std: their spreads, known or assumed. float64 (B,).
+        sets: a number for each row's set; only rows of one set are compared. int64 (B,).
+        share: for each term of the objective this micro-batch's part of what the step's mean is
+            over, times the number of micro-batches and workers, so that averaging over them
+            gives that mean. (T,).
+        failed: rows that are no fillers and whose media could not be used.
+    """
+
+    batch: Batch
+    weights: Tensor
+    targets: Tensor
+    mos: Tensor
+    mos_std: Tensor
+    sets: Tensor
+    share: Tensor
+    failed: int = 0
+
+    def to(self, device: torch.device) -> "TrainBatch":
+        """The same on a device."""
+        batch = self.batch
+        batch.encoded = batch.encoded.to(device)
+        batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
+        batch.states = None if batch.states is None else batch.states.to(device)
+        names = ("weights", "targets", "mos", "mos_std", "sets", "share")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})

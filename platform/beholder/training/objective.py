@@ -1,0 +1,118 @@
+"""A run's objective: the terms that its config asks for, as one loss over any number of workers.
+
+Each term is a mean over things of its own: tokens, rows or pairs. A worker's micro-batch holds
+some of them only, so it says how many (:meth:`Objective.counts`), and its means are weighted by
+its part of the step's (``TrainBatch.share``). Then the step's loss is the mean over all of them,
+whatever the number of workers and micro-batches.
+"""
+
+import torch
+from torch import Tensor
+
+from beholder.backbones.contract import IGNORED
+from beholder.training.batch import TrainBatch
+from beholder.training.config import ObjectiveConfig
+from beholder.training.objectives import (
+    answer_cross_entropy,
+    closed_soft_label_kl,
+    fidelity_loss,
+    score_moments,
+    soft_label_kl,
+)
+from beholder.training.objectives.fidelity import pairs_of_sets
+
+TERMS = ("next_token", "soft_label", "fidelity")
+
+
+class Objective:
+    """The weighted sum of next-token CE, KL to soft labels and fidelity of pairs.
+
+    Args:
+        config: which terms, how much of each.
+        token_ids: of the readout's words, in the order of its targets.
+        support: the score of each word. (K,).
+    """
+
+    def __init__(self, config: ObjectiveConfig, token_ids: list[int], support: Tensor) -> None:
+        self.config = config
+        self._ids = torch.tensor(token_ids)
+        self._support = support.float()
+        self._weights = torch.tensor([config.next_token, config.soft_label, config.fidelity])
+
+    def counts(self, item: TrainBatch) -> Tensor:
+        """What each term is a mean over: weighted tokens, rows and pairs. float64 (3,)."""
+        weights = item.weights.double()
+        tokens, _ = self._supervised(item)
+        return torch.stack(
+            [weights[tokens].sum(), weights.sum(), weights[self._pairs(item)].prod(1).sum()]
+        )
+
+    def positions(self, item: TrainBatch) -> Tensor:
+        """Where logits are needed: (row, column) of what predicts each token. int64 (M, 2)."""
+        rows, columns = self._supervised(item)
+        slots = item.batch.encoded.slots[:, 0]
+        every = torch.arange(len(slots), device=slots.device)
+        return torch.cat([torch.stack([rows, columns - 1], 1), torch.stack([every, slots], 1)])
+
+    def __call__(self, logits: Tensor, item: TrainBatch) -> Tensor:
+        """The loss of a micro-batch from the logits at :meth:`positions`. Scalar."""
+        rows, columns = self._supervised(item)
+        labels = item.batch.encoded.labels[rows, columns]
+        weights = item.weights.to(logits.dtype)
+        at_slots = logits[len(rows) :]
+        losses = [
+            answer_cross_entropy(logits[: len(rows)], labels, weights[rows]),
+            self._soft_label(at_slots, item, weights),
+            self._fidelity(at_slots, item, weights),
+        ]
+        share = (self._weights * item.share).to(logits)
+        return (torch.stack(losses) * share).sum()
+
+    def _supervised(self, item: TrainBatch) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the tokens that next-token CE is taken on.
+
+        Where soft labels teach the level token, it is left out (DeQA-Score, section 3.3).
+        """
+        encoded = item.batch.encoded
+        at = encoded.labels != IGNORED
+        if self.config.soft_label:
+            rows = torch.arange(len(at), device=at.device)
+            at = at.clone()
+            at[rows, encoded.slots[:, 0] + 1] = False
+        rows, columns = at.nonzero().unbind(1)
+        return rows, columns
+
+    def _soft_label(self, logits: Tensor, item: TrainBatch, weights: Tensor) -> Tensor:
+        if not self.config.soft_label:
+            return logits.new_zeros(())
+        ids, targets = self._ids.to(logits.device), item.targets.to(logits)
+        if self.config.softmax == "closed":
+            return closed_soft_label_kl(logits[:, ids], targets, weights)
+        return soft_label_kl(logits, ids, targets, weights)
+
+    def _fidelity(self, logits: Tensor, item: TrainBatch, weights: Tensor) -> Tensor:
+        config = self.config
+        if not config.fidelity:
+            return logits.new_zeros(())
+        probs = logits[:, self._ids.to(logits.device)].softmax(-1)
+        mean, std = score_moments(probs, self._support.to(logits.device))
+        return fidelity_loss(
+            mean,
+            item.mos.to(logits),
+            item.sets,
+            weights,
+            std=std if config.spread == "predicted" else None,
+            mos_std=None if config.binary else item.mos_std.to(logits),
+            pairs=self._pairs(item),
+        )
+
+    def _pairs(self, item: TrainBatch) -> Tensor:
+        """(A, B) of this micro-batch: neighbours as the order dealt them, or all. (P, 2)."""
+        count = len(item.weights)
+        if not self.config.fidelity:
+            return torch.zeros((0, 2), dtype=torch.int64)
+        if self.config.pairs == "all":
+            pairs = torch.combinations(torch.arange(count))
+        else:
+            pairs = torch.arange(count - count % 2).reshape(-1, 2)
+        return pairs_of_sets(pairs.to(item.weights.device), item.sets, item.weights)
