@@ -1,4 +1,4 @@
-"""Compares our mPLUG-Owl2 with numbers recorded from the released code.
+"""Compares our mPLUG-Owl2, losses and metrics with numbers recorded from the released code.
 
     python jobs/check_parity.py --golden tests/golden/mplug_owl2
 
@@ -13,7 +13,8 @@ from pathlib import Path
 # Works in a checkout where the package is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "platform"))
 
-from beholder.backbones.mplug_owl2.parity import run
+from beholder.backbones.mplug_owl2.golden import report
+from beholder.training.parity import compare
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
     parser.add_argument("--golden", type=Path, required=True, help="folder of recorded cases")
     parser.add_argument("--tokenizer", type=Path, help="LLaMA's tokenizer.json, to compare ids")
     arguments = parser.parse_args()
-    return run(arguments.golden, arguments.tokenizer, print)
+    return report(compare(arguments.golden, arguments.tokenizer), arguments.golden, print)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,9 @@ def main(argv):
         raise ConfigError("key 'x' is wrong: mend it")
     if argv == ["defect"]:
         raise RuntimeError("boom")
+    if argv == ["long"]:
+        print("line\\n" * 100_000)
+        return 0
     return int(argv[0])
 
 if __name__ == "__main__":
@@ -233,3 +236,20 @@ def test_a_job_ends_in_one_sentence(
     assert (ended.stderr.strip().splitlines() or [""])[-1] == last_line
     if not traceback and last_line:
         assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_defect(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB, "utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(job), "long"],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout is not None and started.stderr is not None
+        assert started.stdout.readline() == "line\n"
+        started.stdout.close()
+        said = started.stderr.read()
+    assert (started.returncode, said) == (141, "")

@@ -371,11 +371,14 @@ def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Runs a job's ``main(argv)`` and exits: 0 or what it returned, 2 after a user's error.
 
     A :class:`UserError` becomes one line on stderr, without a traceback unless the environment
-    variable ``BEHOLDER_DEBUG`` is 1. An interrupt exits with 130.
+    variable ``BEHOLDER_DEBUG`` is 1. An interrupt exits with 130, a reader that has seen enough
+    (``| head``) with 141, as a shell would.
     """
     setup_logging()
     try:
-        sys.exit(main(sys.argv[1:]) or 0)
+        code = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except UserError as error:
         if os.environ.get("BEHOLDER_DEBUG") == "1":
             raise
@@ -383,6 +386,9 @@ def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
         cause = getattr(error, "cause", None)
         print(f"error: {cause if isinstance(cause, UserError) else error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

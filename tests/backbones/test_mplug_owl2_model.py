@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from beholder.backbones import Batch, MediaShape
 from beholder.backbones.contract import IGNORED
 from beholder.backbones.loading import load_weights
+from beholder.backbones.mplug_owl2.golden import GoldenSet, read_batch
 from beholder.backbones.mplug_owl2.model import MplugOwl2
-from beholder.backbones.mplug_owl2.parity import GoldenSet, _batch
 from beholder.conversations import Conversation, Media, Slot, Text, Turn, scoring, training
 
 TINY = "tiny_mplug_owl2"
@@ -54,7 +54,7 @@ def answer_loss(model: MplugOwl2, batch: Batch) -> torch.Tensor:
 
 
 def train_batch(recorded: GoldenSet) -> Batch:
-    return _batch(recorded, "train_ce", set(recorded.index["train_ce"]["fields"]))
+    return read_batch(recorded, "train_ce")
 
 
 def test_a_conversation_gives_the_recorded_score(model: MplugOwl2, recorded: GoldenSet) -> None:
@@ -219,7 +219,7 @@ def test_fewer_key_heads_equal_repeated_ones(config: dict[str, Any], recorded: G
 
 
 def test_half_precision_stays_close(model: MplugOwl2, recorded: GoldenSet) -> None:
-    batch = _batch(recorded, "batch2_quality", {"image_index"})
+    batch = read_batch(recorded, "batch2_quality")
     model.to(torch.bfloat16)
     with torch.no_grad():
         logits = model(batch, slots(batch)).logits

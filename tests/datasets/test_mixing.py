@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from beholder.datasets import TrainingSet, concatenate
+from beholder.datasets import TrainingSet, concatenate, few_shot
 from beholder.items import ManifestError
 from beholder.opinions.scale import Scale
 
@@ -55,3 +55,37 @@ def test_names_and_columns_must_not_clash() -> None:
     number = one.table.append_column("source", pa.array([1]))
     with pytest.raises(ManifestError, match="can't be mixed"):
         concatenate([other, TrainingSet("c", number, "quality", Scale(1, 5))])
+
+
+def split_manifest(count: int) -> pa.Table:
+    table = manifest([3.0] * count)
+    splits = ["test" if n % 4 == 0 else "train" for n in range(count)]
+    return table.append_column("split", pa.array(splits))
+
+
+def test_few_shot_takes_a_part_of_training_and_leaves_the_rest() -> None:
+    table = split_manifest(400)
+    few = few_shot(table, 0.1, seed=3)
+    assert few["split"].to_pylist().count("train") == 30
+    assert few["split"].to_pylist().count("test") == 100
+    order = [int(item[1:]) for item in few["item_id"].to_pylist()]
+    assert order == sorted(order)
+    assert few_shot(table, 1, seed=3).equals(table)
+    assert few_shot(manifest([3.0] * 9), 0.01, seed=3).num_rows == 1
+
+
+def test_few_shot_is_nested_and_depends_on_the_seed_not_on_the_order() -> None:
+    table = split_manifest(200)
+
+    def taken(fraction: float, seed: int, rows: pa.Table = table) -> set[str]:
+        return set(few_shot(rows, fraction, seed)["item_id"].to_pylist())
+
+    assert taken(0.2, 0) < taken(0.3, 0) < taken(0.9, 0)
+    assert taken(0.2, 0) != taken(0.2, 1)
+    assert taken(0.2, 0, table.take(list(reversed(range(200))))) == taken(0.2, 0)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.5, float("nan")])
+def test_few_shot_refuses_what_is_no_part(fraction: float) -> None:
+    with pytest.raises(ValueError, match="is no part of the rows"):
+        few_shot(split_manifest(8), fraction, seed=0)

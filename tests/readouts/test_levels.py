@@ -97,7 +97,6 @@ def test_soft_labels_and_scores_are_inverse_maps() -> None:
     mos, std = np.array([0.0, 12, 50, 87, 100]), np.array([8.0, 10, 15, 10, 8])
     targets = readout.targets(mos, std, scale)
     np.testing.assert_allclose(readout.invert(targets @ readout.support, scale), mos, atol=1e-9)
-    assert [readout.answer(m, scale) for m in mos] == ["bad", "bad", "fair", "good", "excellent"]
 
 
 def test_soft_labels_of_the_paper() -> None:

@@ -1,10 +1,12 @@
-"""Several sets as one table of training rows."""
+"""Several sets as one table of training rows, and a few of a set's rows."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from beholder.datasets.splits import TRAIN
 from beholder.items import ManifestError, check_manifest
 from beholder.opinions import LevelRule, Scale
 
@@ -51,6 +53,36 @@ def concatenate(sets: Sequence[TrainingSet]) -> pa.Table:
         return pa.concat_tables(tables, promote_options="default")
     except pa.ArrowTypeError as error:
         raise ManifestError(f"sets {names} can't be mixed: {error}: cast one of them") from error
+
+
+def few_shot(table: pa.Table, fraction: float, seed: int) -> pa.Table:
+    """A seeded part of the training rows; rows of other splits all stay.
+
+    Whether a row is taken depends on its ``item_id`` and the seed alone: not on the order of the
+    rows, and a larger fraction contains a smaller one.
+
+    Args:
+        table: a manifest; without ``split``, all its rows are for training.
+        fraction: of the training rows, in (0, 1]; rounded to whole rows, at least one.
+        seed: of the choice.
+
+    Returns:
+        The rows that stay, in their order.
+
+    Raises:
+        ValueError: a fraction outside of (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction {fraction} is no part of the rows: use one in (0, 1]")
+    count = table.num_rows
+    splits = table["split"].to_pylist() if "split" in table.column_names else [TRAIN] * count
+    items = table["item_id"].to_pylist()
+    order = {item: hashlib.sha256(f"{seed}/{item}".encode()).digest() for item in items}
+    training = sorted(
+        (row for row, split in enumerate(splits) if split == TRAIN), key=lambda r: order[items[r]]
+    )
+    left = set(training[max(1, round(fraction * len(training))) :])
+    return table.filter(pa.array([row not in left for row in range(count)], pa.bool_()))
 
 
 def _labelled(one: TrainingSet) -> pa.Table:

@@ -75,7 +75,10 @@ def _word_difference(rows: Rows, levels: Levels, mos: Array) -> float:
 
 
 def metric_lines(golden: GoldenSet) -> Iterator[Line]:
-    """The released evaluation: scores from level logits, and metrics of the recorded scores."""
+    """The released evaluation: scores from level logits, and metrics of the recorded scores.
+
+    The folder states no tolerance for metrics: they have the scores'.
+    """
     recorded = golden.json("eval_metrics.json")
     groups = {
         "scores": _scores(recorded["level_logits"]),

@@ -56,11 +56,8 @@ class LevelReadout(Readout):
         return Levels(scale, self._words, self._rule)
 
     def answer(self, mos: float, scale: Scale) -> str:
-        """The word of the bin (Q-Align, Eq. 1); with soft labels the word nearest to the mean."""
-        if self._labels == "one_hot":
-            return self._levels(scale).word(mos)
-        nearest = np.rint(normalise_mos([mos], scale, len(self._words)))
-        return self._words[int(np.clip(nearest[0], 1, len(self._words))) - 1]
+        """The word of the bin (Q-Align, Eq. 1), with soft labels too, as released."""
+        return self._levels(scale).word(mos)
 
     def targets(
         self, mos: NDArray[np.float64], std: NDArray[np.float64] | None, scale: Scale

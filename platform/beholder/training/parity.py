@@ -262,7 +262,6 @@ def _gradient_lines(golden: GoldenSet) -> Iterator[Line]:
         ours["loss"].backward()
         found = _gradient_difference(golden, norms)
         yield Line(f"grad_norms/{case} (relative)", found, golden.tolerances.gradient)
-    golden.model.zero_grad()
 
 
 def _gradient_difference(golden: GoldenSet, norms: dict[str, float | None]) -> float:

@@ -1,40 +1,40 @@
-"""Does this code compute what the released code computed? Compares a golden folder, case by case.
+"""Does this model compute what the released one computed? Compares a golden folder, case by case.
 
-A golden folder holds a tiny model with random weights in the official layout and what the
-released code made of it (its README.json says what each array is). Nothing here knows a size,
-an id or a prompt of a particular folder: sets of other sizes and seeds are compared alike.
+What is recorded of labels, losses and metrics is named here and compared by
+:mod:`beholder.training.parity`, which sees the whole of the package.
 """
 
 import hashlib
-import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from beholder.backbones.contract import IGNORED, Batch, Encoded, MediaShape
-from beholder.backbones.loading import load_weights
+from beholder.backbones.contract import IGNORED, Batch, Encoded
+from beholder.backbones.mplug_owl2.golden import (
+    Array,
+    GoldenSet,
+    Line,
+    difference,
+    read_batch,
+    worst_lines,
+)
 from beholder.backbones.mplug_owl2.language import Layout
 from beholder.backbones.mplug_owl2.model import MplugOwl2
 from beholder.backbones.mplug_owl2.preprocess import OwlText, read_tokenizer
 from beholder.backbones.mplug_owl2.vision import normalise
-from beholder.backbones.vicuna import PLACEHOLDER, Row, assemble
 from beholder.conversations import Conversation, Media, Slot, Text, Turn
 from beholder.media.clips import plan_clips
 from beholder.media.limits import Limits
 from beholder.media.preprocess import to_pixels
 from beholder.media.video import frame_indices, frame_times
-
-Array = NDArray[Any]
 
 USED = {
     "README.json", "cases.npz", "cases_index.json", "meta.json", "images", "preprocess448",
@@ -48,153 +48,17 @@ SOFT = {"level_probs"}
 """Fields of objectives that are not compared here."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """The outcome of one case.
-
-    Attributes:
-        name: the case; after a slash the part of it that has a tolerance of its own.
-        difference: largest absolute difference; infinite where shapes differ; None where the
-            case is not covered.
-        tolerance: what the folder allows.
-    """
-
-    name: str
-    difference: float | None = None
-    tolerance: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Within tolerance, or not compared at all; NaN is never within."""
-        return self.difference is None or self.difference <= self.tolerance
-
-    def __str__(self) -> str:
-        if self.difference is None:
-            return f"{self.name} | not covered"
-        verdict = "ok" if self.ok else "FAILED"
-        return f"{self.name} | {self.difference:.3g} | {self.tolerance:.3g} | {verdict}"
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """What the folder's README recommends; absolute."""
-
-    logits: float
-    scores: float
-    vision: float
-    language: float
-    loss: float
-
-    @classmethod
-    def read(cls, recommended: dict[str, Any]) -> "Tolerances":
-        """From ``recommended_atol``, where that of the intermediates is a sentence."""
-        stated = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", str(recommended["intermediates_fp32"]))
-        return cls(
-            logits=float(recommended["logits_fp32"]),
-            scores=float(recommended["scores_fp32"]),
-            vision=float(stated[0]),
-            language=float(stated[-1]),
-            loss=float(recommended["loss_fp32"]),
-        )
-
-
-class GoldenSet:
-    """A golden folder, opened.
-
-    Raises:
-        ValueError: the folder is not of this format; one sentence says what it lacks.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not folder.is_dir():
-            raise ValueError(f"there is no folder '{folder}'")
-        self.index = self.json("cases_index.json")
-        self.meta = self.json("meta.json")
-        try:
-            self.tolerances = Tolerances.read(self.json("README.json")["recommended_atol"])
-            self.levels = [int(i) for i in self.meta["level_ids"]]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"'{folder}': README.json or meta.json lack {error}") from error
-        self._arrays = self.arrays("cases.npz")
-        self.model_folder = self._model_folder()
-        self.model = MplugOwl2(self.json(f"{self.model_folder.name}/config.json")).eval()
-        load_weights(self.model, self.model_folder)
-        self.pictures = self._pictures()
-
-    def json(self, name: str) -> Any:
-        """The content of a JSON file of the folder."""
-        try:
-            return json.loads((self.folder / name).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"'{self.folder}' is not a golden folder: {name} can't be read ({error})"
-            ) from error
-
-    def arrays(self, name: str) -> dict[str, Array]:
-        """The arrays of a file of the folder."""
-        try:
-            with np.load(self.folder / name, allow_pickle=False) as content:
-                return dict(content)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"'{self.folder}' is not a golden folder: {name} can't be read ({error})"
-            ) from error
-
-    def array(self, case: str, field: str) -> Array:
-        """A recorded array."""
-        try:
-            return self._arrays[f"{case}/{field}"]
-        except KeyError:
-            raise ValueError(f"'{self.folder}': cases.npz lacks '{case}/{field}'") from None
-
-    def _model_folder(self) -> Path:
-        found = [
-            path.parent
-            for path in sorted(self.folder.glob("*/config.json"))
-            if self.json(f"{path.parent.name}/config.json").get("model_type") == MplugOwl2.name
-        ]
-        if len(found) != 1:
-            raise ValueError(
-                f"'{self.folder}' is not a golden folder: it has {len(found)} folders with an "
-                "mplug_owl2 config.json, not one"
-            )
-        return found[0]
-
-    def _pictures(self) -> Tensor:
-        """images/model_{i}.png as the model takes them. uint8 (N, S, S, 3)."""
-        count = len(list((self.folder / "images").glob("model_*.png")))
-        squares = []
-        for i in range(count):
-            path = self.folder / "images" / f"model_{i}.png"
-            if not path.is_file():
-                raise ValueError(f"'{path}' is missing: pictures are numbered from 0")
-            with Image.open(path) as image:
-                squares.append(to_pixels(image.convert("RGB"), self.model.spec.pixels))
-        if not squares:
-            raise ValueError(f"'{self.folder}' is not a golden folder: images/ has no model_0.png")
-        return torch.from_numpy(np.stack(squares))
-
-
-def difference(ours: Any, recorded: Any) -> float:
-    """Largest absolute difference; infinite where the shapes differ, NaN where one is NaN."""
-    a, b = np.asarray(ours, dtype=np.float64), np.asarray(recorded, dtype=np.float64)
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.max(np.abs(a - b))) if a.size else 0.0
-
-
-def compare(folder: Path, tokenizer: Path | None = None) -> Iterator[Line]:
-    """Compares all that this code can do and names what it can't.
+def compare(golden: GoldenSet, tokenizer: Path | None = None) -> Iterator[Line]:
+    """Compares all that the model can do and names what else there is.
 
     Args:
-        folder: the golden folder.
+        golden: the folder, opened.
         tokenizer: LLaMA's ``tokenizer.json``, with which the tokenization is compared too.
 
     Raises:
         ValueError: the folder is not of this format.
     """
-    golden = GoldenSet(folder)
+    folder = golden.folder
     for case, entry in golden.index.items():
         fields = set(entry["fields"])
         if fields == {"pixel_values"}:
@@ -215,49 +79,6 @@ def compare(folder: Path, tokenizer: Path | None = None) -> Iterator[Line]:
     for path in sorted(folder.iterdir()):
         if path.name not in USED | {golden.model_folder.name}:
             yield Line(path.name)
-
-
-def _batch(golden: GoldenSet, case: str, fields: set[str]) -> Batch:
-    """The case's rows and media as a batch; every row is read at its end."""
-    ids = golden.array(case, "input_ids")
-    shape = ids.shape
-    mask = golden.array(case, "attention_mask") if "attention_mask" in fields else np.ones(shape)
-    labels = golden.array(case, "labels") if "labels" in fields else np.full(shape, IGNORED)
-    lengths = mask.astype(bool).sum(axis=1)
-    if not np.array_equal(mask.astype(bool), np.arange(shape[1]) < lengths[:, None]):
-        raise ValueError(f"'{case}': the attention mask is not padding on the right")
-    media = _media(golden, case, fields, int((ids == PLACEHOLDER).sum()))
-    rows, used = [], 0
-    for row, label, length in zip(ids, labels, lengths, strict=True):
-        kept = [int(i) for i in row[:length]]
-        count = kept.count(PLACEHOLDER)
-        rows.append(
-            Row(
-                kept,
-                [int(i) for i in label[:length]],
-                [*range(used, used + count)],
-                [length - 1],
-            )
-        )
-        used += count
-    side = golden.model.spec.pixels.size
-    shapes = [MediaShape(len(frames), side, side) for frames in media]
-    encoded = assemble(rows, shapes, golden.model.spec.tokens_per_frame)
-    pixels = golden.pictures[[i for frames in media for i in frames]] if media else None
-    return Batch(encoded, shapes, pixels=pixels)
-
-
-def _media(golden: GoldenSet, case: str, fields: set[str], placeholders: int) -> list[list[int]]:
-    """The pictures of each placeholder: a row of the index is a clip, a lone number a picture."""
-    if "image_index" not in fields:
-        return []
-    index = golden.array(case, "image_index")
-    if index.ndim == 1:
-        index = index[None] if placeholders == 1 else index[:, None]
-    media = [[int(i) for i in frames if i >= 0] for frames in index]
-    if len(media) != placeholders or max(map(max, media)) >= len(golden.pictures):
-        raise ValueError(f"'{case}': image_index {index.tolist()} doesn't fit its placeholders")
-    return media
 
 
 @contextmanager
@@ -302,9 +123,9 @@ def _real(encoded: Encoded) -> Tensor:
 
 def _forward_lines(golden: GoldenSet, case: str, fields: set[str]) -> list[Line]:
     """Compares each recorded field; a line for each tolerance, the logits' has the case's name."""
-    batch = _batch(golden, case, fields)
+    batch = read_batch(golden, case)
     ours, real = _forward(golden, batch), _real(batch.encoded)
-    worst: dict[str, float] = {}
+    found: list[tuple[str, float]] = []
     uncovered = []
     for field in sorted(fields - INPUTS):
         if field not in ours:
@@ -313,17 +134,8 @@ def _forward_lines(golden: GoldenSet, case: str, fields: set[str]) -> list[Line]
         recorded = golden.array(case, field)
         if field in BY_POSITION or field.startswith("intermediate_lm"):
             recorded = recorded[:, : real.shape[1]][real.numpy()]
-        found = difference(ours[field].numpy(), recorded)
-        group = _group(field)
-        worst[group] = float(np.maximum(worst.get(group, 0.0), found))  # keeps NaN
-    return [
-        Line(
-            case if group == "logits" else f"{case}/{group}",
-            found,
-            getattr(golden.tolerances, group, 0.0),
-        )
-        for group, found in worst.items()
-    ] + uncovered
+        found.append((_group(field), difference(ours[field].numpy(), recorded)))
+    return worst_lines(case, found, golden.tolerances, own="logits") + uncovered
 
 
 @torch.no_grad()
@@ -486,28 +298,3 @@ def read_conversation(text: str, level: str | None = None) -> Conversation:
         system=head.strip() or None,
         separator=user[-1:],
     )
-
-
-def run(folder: Path, tokenizer: Path | None, write: Callable[[str], None]) -> int:
-    """Writes a line a case and tells the exit status.
-
-    Returns:
-        0: all compared cases are within tolerance; 1: one is not; 2: the folder is not of
-        this format, or nothing in it could be compared.
-    """
-    failed = compared = 0
-    write("name | max abs difference | tolerance | ok")
-    try:
-        for line in compare(folder, tokenizer):
-            write(str(line))
-            compared += line.difference is not None
-            failed += not line.ok
-    except (ValueError, OSError, LookupError, TypeError) as error:
-        about = "" if isinstance(error, ValueError) else f"'{folder}' is not of this format: "
-        write(f"cannot compare: {about}{' '.join(str(error).split())}")
-        return 2
-    if not compared:
-        write(f"cannot compare: '{folder}' has no case that this code covers")
-        return 2
-    write(f"{compared} compared, {failed} beyond tolerance")
-    return 1 if failed else 0
