@@ -7,12 +7,9 @@ and the interval that holds 95% of bootstrapped medians.
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,10 +31,9 @@ from beholder.config import load_config, run_job
 from beholder.datasets import TrainingSet
 from beholder.datasets.demo import GROUPS, build_demo
 from beholder.datasets.manifests import load_manifest
-from beholder.logs import Progress
 from beholder.opinions import Scale
 from beholder.training.config import TrainConfig
-from beholder.training.folds import Fold, mix_of, run_fold, vision_states
+from beholder.training.folds import Fold, mix_of, run_fold, spread, vision_states
 
 CONFIG = ROOT / "configs/train/onealign_pocket.yaml"
 FOLDS, SEEDS, PROCESSES = 5, 3, 2
@@ -71,7 +67,7 @@ def cross_validation(output: Path) -> list[dict[str, Any]]:
         for seed in range(SEEDS)
         for fold in range(FOLDS)
     ]
-    found: list[Fold] = list(spread(one_fold, jobs, "folds"))
+    found: list[Fold] = list(spread(one_fold, jobs, "folds", PROCESSES))
     folds = [asdict(one) for one in found]
     (output / "folds.json").write_text(json.dumps(folds, indent=1) + "\n", "utf-8")
     rows = []
@@ -109,7 +105,7 @@ def prepare(output: Path) -> tuple[Path, Path]:
     pq.write_table(mix, mix_path)
     _, first = np.unique(mix["uri"].to_numpy(), return_index=True)
     jobs = [(str(mix_path), part.tolist()) for part in np.array_split(first, 16)]
-    pq.write_table(pa.concat_tables(spread(look, jobs, "look at pictures")), states_path)
+    pq.write_table(pa.concat_tables(spread(look, jobs, "look at pictures", PROCESSES)), states_path)
     return mix_path, states_path
 
 
@@ -130,19 +126,6 @@ def one_fold(mix: str, states: str, fold: int, seed: int) -> Fold:
     ]
     config = load_config(TrainConfig, CONFIG, alone)
     return run_fold(pq.read_table(mix), pq.read_table(states), config, GROUPS, FOLDS, fold)
-
-
-def spread(work: Callable[..., Any], jobs: list[Any], label: str) -> list[Any]:
-    """Runs jobs in processes, two at a time, in order."""
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(PROCESSES, mp_context=context) as pool,
-        Progress(len(jobs), label) as bar,
-    ):
-        running = [pool.submit(work, *job) for job in jobs]
-        for future in running:
-            future.add_done_callback(lambda _: bar.advance())
-        return [future.result() for future in running]
 
 
 def median_interval(values: np.ndarray, resamples: int = 10_000) -> tuple[float, float]:

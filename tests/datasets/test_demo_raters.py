@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from beholder.datasets.demo.raters import CARELESS, POOL, RaterPool, rate, within_rater_spread
+from beholder.datasets.demo.raters import (
+    CARELESS,
+    POOL,
+    RaterPool,
+    population,
+    rate,
+    within_rater_spread,
+)
 
 
 def test_votes_are_20_to_25_and_mos_and_std_are_theirs() -> None:
@@ -53,3 +60,13 @@ def test_careless_people_pull_towards_the_middle() -> None:
         return float(np.mean([rate(of, 1.0, rng).mos for _ in range(200)]))
 
     assert mean(pool) > mean(honest) + 0.03
+
+
+def test_votes_are_a_sample_of_the_population() -> None:
+    pool = RaterPool.draw(0)
+    for latent in (1.2, 3.0, 4.4):
+        rng = np.random.default_rng(1)
+        votes = np.sum([rate(pool, latent, rng).votes for _ in range(2000)], axis=0)
+        expected = population(pool, latent)[0]
+        assert expected.sum() == pytest.approx(1)
+        np.testing.assert_allclose(votes / votes.sum(), expected, atol=0.01)

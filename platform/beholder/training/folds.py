@@ -4,12 +4,15 @@ The same loop, config and data as the quick start's, without Ray: vision states 
 once, then each fold trains a model of its own and is measured on sources that it never saw.
 """
 
+import multiprocessing
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +24,7 @@ from beholder.backbones.loading import load_weights
 from beholder.datasets import TrainingSet, concatenate, split_sources
 from beholder.evaluation import srcc
 from beholder.items import Item
+from beholder.logs import Progress
 from beholder.media.limits import Limits
 from beholder.media.stage import Stage, Staged
 from beholder.training import checkpoints
@@ -102,12 +106,30 @@ def run_fold(
 ) -> Fold:
     """Trains on all but one fold and measures on it; the seed is the config's."""
     train, validation, test = splits_of(mix, groups, folds, fold, config.seed)
+    trainer, _ = train_rows(mix, states, config, train, validation)
+    predicted = trainer.predict(test)
+    latent = np.array(mix["latent"].to_pylist())[test]
+    names = np.array(mix["set"].to_pylist())[test]
+    source = np.array(mix["source"].to_pylist())[test]
+    found = {s: srcc(predicted[names == s], latent[names == s]) for s in sorted(set(names))}
+    counted = int((names == mix["set"][0].as_py()).sum())
+    return Fold(fold, config.seed, found, len(set(source)), counted)
+
+
+def train_rows(
+    mix: pa.Table,
+    states: pa.Table,
+    config: TrainConfig,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+) -> tuple[Trainer, float]:
+    """Trains on some rows; gives the trainer with its best weights, and their validation SRCC."""
     _alone()
     backbone = start_backbone(config)
     media = CachedStates(states, mix["uri"].to_pylist())
     calibrate(backbone, media, train, config.seed)
-    sets = mix["set"].to_pylist()
-    trainer = Trainer(config, backbone, Mix(opinions(mix), train, validation, sets), media)
+    rows = Mix(opinions(mix), train, validation, mix["set"].to_pylist())
+    trainer = Trainer(config, backbone, rows, media)
     selected = -2.0
     with tempfile.TemporaryDirectory() as name:
         best = Path(name) / checkpoints.WEIGHTS
@@ -120,12 +142,22 @@ def run_fold(
 
         trainer.run(report)
         load_weights(backbone, Path(name))
-    predicted = trainer.predict(test)
-    latent = np.array(mix["latent"].to_pylist())[test]
-    names = np.array(sets)[test]
-    source = np.array(mix["source"].to_pylist())[test]
-    found = {s: srcc(predicted[names == s], latent[names == s]) for s in sorted(set(names))}
-    return Fold(fold, config.seed, found, len(set(source)), int((names == sets[0]).sum()))
+    return trainer, selected
+
+
+def spread(
+    work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], label: str, processes: int
+) -> list[Any]:
+    """Calls ``work(*job)`` for each job in processes of their own; results in the jobs' order."""
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(processes, mp_context=context) as pool,
+        Progress(len(jobs), label) as bar,
+    ):
+        running = [pool.submit(work, *job) for job in jobs]
+        for future in running:
+            future.add_done_callback(lambda _: bar.advance())
+        return [future.result() for future in running]
 
 
 def _alone() -> None:

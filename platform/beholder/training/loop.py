@@ -185,9 +185,13 @@ class Trainer:
         return self._correlate(self.mix.validation, self.predict(self.mix.validation))
 
     def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Mean scores of some rows on the levels' scale, NaN where media failed. (N,).
+        """Mean scores of some rows on the readout's scale, NaN where media failed. (N,)."""
+        return self.distributions(rows) @ self.readout.support
 
-        Collective: every rank runs the same number of forwards and gets all scores.
+    def distributions(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Probabilities of the readout's scores for some rows, NaN where media failed. (N, K).
+
+        Collective: every rank runs the same number of forwards and gets all of them.
         """
         micro = self.config.schedule.micro_batch
         per_rank = -(-len(rows) // (self.world * micro)) * micro
@@ -201,8 +205,8 @@ class Trainer:
                 item = self.builder.build(indices, media, 0)
                 logits = self.engine(item.to(self.device), read=True)
                 reading = self.readout.read(Read(logits, logits), self.token_ids)
-                mean = torch.from_numpy(reading.distribution.mean)
-                read.append(torch.where(item.weights > 0, mean, torch.nan))
+                probs = torch.from_numpy(reading.distribution.probs)
+                read.append(torch.where(item.weights[:, None] > 0, probs, torch.nan))
         mine = torch.cat(read).to(self.device)
         gathered = [torch.empty_like(mine) for _ in range(self.world)]
         dist.all_gather(gathered, mine)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 POOL = 60
 CARELESS = 3
@@ -67,6 +68,20 @@ def within_rater_spread(latent: ArrayLike) -> NDArray[np.float64]:
     q = np.asarray(latent, dtype=np.float64)
     middle = 1.0 - ((q - 3.0) / 2.0) ** 2
     return 0.30 + 0.40 * middle
+
+
+def population(pool: RaterPool, latent: ArrayLike) -> NDArray[np.float64]:
+    """What the whole pool would answer, asked without end: probabilities of 1..5. (N,) to (N, 5).
+
+    The votes of :func:`rate` are a sample of 20 to 25 people from this distribution.
+    """
+    q = np.atleast_1d(np.asarray(latent, dtype=np.float64))
+    felt = q[:, None] + pool.bias  # (N, 60)
+    spread = pool.spread * within_rater_spread(q)[:, None]
+    below = ndtr((np.arange(1.5, 5) - felt[..., None]) / spread[..., None])  # (N, 60, 4)
+    edges = np.concatenate([np.zeros((*felt.shape, 1)), below, np.ones((*felt.shape, 1))], -1)
+    absent = CARELESS_PROBABILITY * pool.careless[:, None]
+    return ((1 - absent) * np.diff(edges) + absent / len(LEVELS)).mean(axis=1)
 
 
 def rate(pool: RaterPool, latent: float, rng: np.random.Generator) -> Rating:

@@ -163,21 +163,33 @@ def render_source(source: Source, path: Path, recipe: Recipe) -> list[Made]:
         made += _clips(source, recipe, recipe.clips_per_photo, pan, clips.PAN_RATE, "pan")
     if stills:
         count = recipe.quality_per_photo
-        made += _pictures("quality", TECHNICAL, source, stills, recipe.seed, count)
+        made += pictures("quality", TECHNICAL, source, stills, recipe.seed, count, "aesthetics")
         kinds = [t for t in AESTHETIC if not (t.needs_colour and source.grey)]
         count = recipe.aesthetics_per_photo
-        made += _pictures("aesthetics", kinds, source, stills, recipe.seed, count)
+        made += pictures("aesthetics", kinds, source, stills, recipe.seed, count, "quality")
     return made
 
 
-def _pictures(
+def pictures(
     dataset: str,
     types: Sequence[Distortion],
     source: Source,
     stills: Sequence[Pixels],
     seed: int,
     count: int,
+    also: str | None = None,
 ) -> Iterator[Made]:
+    """Distorted pictures of one source for one set.
+
+    Args:
+        dataset: the set.
+        types: damage to deal.
+        source: the scene.
+        stills: its photographs, taken in turn.
+        seed: of everything random.
+        count: how many.
+        also: the set for which every third one is rated, too.
+    """
     plans = plan_damage(types, count, generator(seed, "plan", dataset, source.name))
     segment = "frame" if source.group == "clip" else source.group
     for i, damage in enumerate(plans):
@@ -188,8 +200,8 @@ def _pictures(
         buffer = io.BytesIO()
         # The same light compression for every picture, so that the file says nothing.
         Image.fromarray(pixels).save(buffer, "JPEG", quality=STORE_QUALITY, subsampling=0)
-        other = "aesthetics" if dataset == "quality" else "quality"
-        tasks = (dataset, other) if i % ALSO_RATED == ALSO_RATED - 1 else (dataset,)
+        both = i % ALSO_RATED == ALSO_RATED - 1
+        tasks = (dataset, also) if also and both else (dataset,)
         about = {"kind": "image", "segment": segment}
         rows = {task: _row(dataset, task, source.name, i, damage, seed) | about for task in tasks}
         path = f"{dataset}/{rows[dataset]['item_id']}.jpg"
@@ -221,7 +233,8 @@ def _clips(
 
 
 @cache
-def _pool(seed: int) -> RaterPool:
+def rater_pool(seed: int) -> RaterPool:
+    """The people who rate the sets of a seed."""
     return RaterPool.draw(seed)
 
 
@@ -229,7 +242,7 @@ def _row(dataset: str, task: str, source: str, i: int, damage: Damage, seed: int
     """How picture ``i`` that was made for ``dataset`` was rated for ``task``."""
     felt = 1.0 if task == dataset else FELT[task]
     latent = latent_quality(photo_offset(seed, source, task), damage, felt)
-    rating = rate(_pool(seed), latent, generator(seed, "raters", dataset, task, source, i))
+    rating = rate(rater_pool(seed), latent, generator(seed, "raters", dataset, task, source, i))
     return {
         "item_id": f"{dataset}-{source}-{i:03d}",
         "mos": rating.mos,
