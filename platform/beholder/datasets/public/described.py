@@ -72,7 +72,6 @@ class PublicSet:
         mos: its column; empty where the mean is taken over ``votes``.
         lower_is_better: ``mos`` is turned around within the scale.
         std: its column; empty where there is none, or where it is taken over ``votes``.
-        std_is_variance: the column holds variances.
         votes: columns that count answers, worst to best, at equal steps over the scale.
         vote_total: column with the number of answers, where ``votes`` are fractions of it.
         attributes: columns with further opinions, by the name that they get.
@@ -101,7 +100,6 @@ class PublicSet:
     mos: str = ""
     lower_is_better: bool = False
     std: str = ""
-    std_is_variance: bool = False
     votes: tuple[str, ...] = ()
     vote_total: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)

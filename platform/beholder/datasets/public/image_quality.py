@@ -74,19 +74,19 @@ _KADID = PublicSet(
     task="quality",
     kind="image",
     scale=Scale(1, 5),
-    meaning="mos: the column dmos, where higher is better; std: root of the column var",
+    meaning="mos: the column dmos, where higher is better; std: the column var, see certainty",
     files=(LabelFile("dmos.csv"),),
     rows=10_125,
     item="{dist_img}",
     media=("images",),
     mos="dmos",
     std="var",
-    std_is_variance=True,
     origin="{ref_img}",
     source_url="https://database.mmsp-kn.de/kadid-10k-database.html",
     terms=ASK,
     citation="Lin, Hosu, Saupe: KADID-10k, QoMEX 2019",
-    certainty=f"{IN_USE}; var is a variance: .496 beside a republished std of .7043",
+    certainty=f"{IN_USE}; var holds stds: hundreds of rows equal sqrt(f(1-f)), the least that answers "
+    "with that mean can have, and DeQA-Score took its square root for its labels",
 )
 _PIPAL = PublicSet(
     name="pipal",

@@ -167,7 +167,6 @@ def _mean_and_std(some: PublicSet, row: Row, votes: list[int] | None) -> tuple[f
         std = number(row.where, some.std, row.cells[some.std])
         if std < 0:
             raise LabelError(f"{row.where}: {some.std} is {std}: correct it or remove the row")
-        std = math.sqrt(std) if some.std_is_variance else std
     assert mean is not None
     if not some.scale.minimum <= mean <= some.scale.maximum:
         raise LabelError(
