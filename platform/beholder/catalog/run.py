@@ -20,8 +20,9 @@ from beholder.config import JobConfig
 from beholder.datasets.manifests import load_manifest
 from beholder.errors import UserError
 from beholder.logs import Progress
+from beholder.media.conditional import WriteConflictError, create
 from beholder.media.limits import Limits
-from beholder.media.storage import exists, open_filesystem, read_bytes, write_bytes
+from beholder.media.storage import exists, open_filesystem, read_bytes
 from beholder.scoring import check_tasks, outline_scorer
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,13 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
         raise UserError(
             f"{manifest.num_rows} items went in and {len(items)} came out: nothing was published"
         )
-    write_bytes(f"{config.output}/{SUMMARY}", json.dumps(summary, indent=1).encode())
+    try:
+        create(f"{config.output}/{SUMMARY}", json.dumps(summary, indent=1).encode())
+    except WriteConflictError as error:
+        raise UserError(
+            f"another pass filled {config.output} meanwhile: its scores stand, these are not "
+            "published; name another output folder"
+        ) from error
     return summary
 
 

@@ -31,6 +31,7 @@ from beholder.datasets import concatenate
 from beholder.datasets.manifests import load_manifest
 from beholder.errors import UserError
 from beholder.logs import event, setup_logging
+from beholder.media.conditional import WriteConflictError, create
 from beholder.media.storage import (
     copy_tree,
     exists,
@@ -121,7 +122,12 @@ def claim(run: str, config: TrainConfig, mix: pa.Table) -> None:
             raise ConfigError(f"run {run} was begun with other manifests: choose another name")
         return
     _write_table(mix, f"{run}/mix.parquet")
-    write_bytes(f"{run}/config.yaml", resolved.encode())
+    try:
+        create(f"{run}/config.yaml", resolved.encode())
+    except WriteConflictError as error:
+        raise ConfigError(
+            f"run {run} was begun by somebody else this moment: choose another name"
+        ) from error
 
 
 def _fit(config: TrainConfig, run: str) -> Checkpoint:

@@ -103,8 +103,9 @@ class Tower(nn.Module):
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in TAPS:
-                spread = x.flatten(2).std(2, correction=0)
-                read += [x.mean((2, 3)), torch.log(spread + _SMALLEST_SPREAD)]
+                cells = x.flatten(2).float()
+                spread = cells.std(2, correction=0)
+                read += [cells.mean(2), torch.log(spread + _SMALLEST_SPREAD)]
         return torch.cat(read, 1)
 
     def load_imagenet(self) -> None:
