@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -66,6 +67,35 @@ def test_a_finished_run_is_not_overwritten(trained, submit: Callable) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@contextmanager
+def busy_cluster() -> Iterator[None]:
+    """Of 4 CPUs others hold 2.5, as an endpoint would: just what a pass's actors need is left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate()
+
+
+HOLD = """
+import sys
+import ray
+
+@ray.remote
+class Holder:
+    def ready(self):
+        return True
+
+ray.init(logging_level="ERROR", log_to_driver=False)
+holder = Holder.options(num_cpus=2.5).remote()
+ray.get(holder.ready.remote())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.fixture(scope="module")
 def scored(trained, submit: Callable, s3: ObjectStore) -> str:
     output = f"s3://{s3.bucket}/scores/night"
@@ -74,7 +104,9 @@ def scored(trained, submit: Callable, s3: ObjectStore) -> str:
         "scorer": f"{trained.run}/scorer",
         "output": output,
     }
-    done = submit("score_catalog.py", *[w for k, v in sets.items() for w in ("--set", f"{k}={v}")])
+    words = [word for k, v in sets.items() for word in ("--set", f"{k}={v}")]
+    with busy_cluster():
+        done = submit("score_catalog.py", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 failed" in done.stdout
     return output

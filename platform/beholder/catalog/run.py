@@ -14,7 +14,7 @@ import ray
 from pydantic import Field
 
 from beholder.catalog.rows import SCORE_FIELDS
-from beholder.catalog.session import connect
+from beholder.catalog.session import connect, in_blocks, say_if_short
 from beholder.catalog.stages import Decode, Score
 from beholder.config import JobConfig
 from beholder.datasets.manifests import load_manifest
@@ -118,9 +118,8 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
 
 def _scored(config: CatalogConfig, manifest: pa.Table, spec: Any) -> Iterator[pa.Table]:
     """Score rows in batches, as they come."""
-    rows = ray.data.from_arrow(manifest).repartition(
-        max(1, min(manifest.num_rows // config.batch, 200))
-    )
+    say_if_short(0.5 * config.decoders + config.cpus * config.scorers, config.gpus * config.scorers)
+    rows = in_blocks(manifest, min(manifest.num_rows // config.batch, 200))
     decoded = rows.map_batches(
         Decode,
         fn_constructor_args=(spec, config.limits()),

@@ -4,13 +4,19 @@ import json
 import logging
 import os
 import socket
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import ray
 import ray.data
 
 import beholder
 from beholder.errors import UserError
+from beholder.logs import event
+
+log = logging.getLogger(__name__)
 
 _ANSWER_S = 10
 
@@ -46,3 +52,27 @@ def connect() -> None:
             "RAY_ADDRESS to the cluster's"
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def in_blocks(rows: pa.Table, count: int) -> ray.data.Dataset:
+    """Rows as a data set of at most ``count`` blocks, cut here and now.
+
+    A repartition on the cluster would be a task that needs a CPU of its own: where actors have
+    taken all of them (an endpoint beside a nightly job) it would wait for ever.
+    """
+    edges = np.linspace(0, rows.num_rows, max(1, min(count, rows.num_rows)) + 1).astype(int)
+    return ray.data.from_arrow([rows.slice(a, b - a) for a, b in pairwise(edges.tolist())])
+
+
+def say_if_short(cpus: float, gpus: float) -> None:
+    """Logs that the job will wait where the cluster has less free than its actors take."""
+    free, of = ray.available_resources(), ray.cluster_resources()
+    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+        if free.get(name, 0) < needed:
+            have = {"free": free.get(name, 0), "of": of.get(name, 0)}
+            event(
+                log,
+                f"waiting for {name}s that others hold or nodes must bring",
+                needs=needed,
+                **have,
+            )

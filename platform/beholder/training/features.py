@@ -8,6 +8,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from beholder.catalog.session import in_blocks, say_if_short
 from beholder.catalog.stages import Decode, staged_rows
 from beholder.logs import Progress, event
 from beholder.media.limits import Limits
@@ -74,9 +75,10 @@ def cache_states(rows: pa.Table, config: TrainConfig) -> pa.Table:
     cpus = config.workers.cpus
     _, first = np.unique(rows["uri"].to_numpy(zero_copy_only=False), return_index=True)
     media = rows.select(["item_id", "uri", "kind"]).take(pa.array(np.sort(first)))
+    workers = config.workers
+    say_if_short(0.5 + cpus * workers.count, workers.gpus * workers.count)
     looked = (
-        ray.data.from_arrow(media)
-        .repartition(max(1, min(media.num_rows // 32, 200)))
+        in_blocks(media, min(media.num_rows // 32, 200))
         .map_batches(
             Decode,
             fn_constructor_args=(spec, Limits(max_clips=1)),

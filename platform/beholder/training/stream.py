@@ -8,6 +8,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
+from beholder.catalog.session import in_blocks
 from beholder.catalog.stages import Decode, staged_rows
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
@@ -45,8 +46,7 @@ class StreamedPixels:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         stream = (
-            ray.data.from_arrow(wanted)
-            .repartition(max(1, len(plan)))
+            in_blocks(wanted, len(plan))
             .map_batches(
                 Decode,
                 fn_constructor_args=(self._spec, Limits(max_clips=1)),
