@@ -1,0 +1,34 @@
+"""The mathematics of order: mean, lower bound, expected rank, P(A > B), relevance."""
+
+from beholder.ranking.blend import QualityFloor, Weighted
+from beholder.ranking.candidates import Candidates, Gathered, LeftOut, gather
+from beholder.ranking.expectation import (
+    binned_expected_rank,
+    exact_expected_rank,
+    expected_rank,
+)
+from beholder.ranking.pairwise import gaussian_matrix, probability_matrix
+from beholder.ranking.ranking import Ranking, rank
+from beholder.ranking.rules import DEFAULT_Z, Rule, best_first, lower_bound, order, rule_values
+
+__all__ = [
+    "DEFAULT_Z",
+    "Candidates",
+    "Gathered",
+    "LeftOut",
+    "QualityFloor",
+    "Ranking",
+    "Rule",
+    "Weighted",
+    "best_first",
+    "binned_expected_rank",
+    "exact_expected_rank",
+    "expected_rank",
+    "gather",
+    "gaussian_matrix",
+    "lower_bound",
+    "order",
+    "probability_matrix",
+    "rank",
+    "rule_values",
+]
