@@ -104,6 +104,39 @@ def test_unknown_keys_inside_lists_and_maps(tmp_path: Path) -> None:
     ]
 
 
+class Circle(JobConfig):
+    shape: Literal["circle"] = "circle"
+    radius: float = 1.0
+
+
+class Square(JobConfig):
+    shape: Literal["square"] = "square"
+    side: float = 1.0
+
+
+class Drawing(JobConfig):
+    drawn: Circle | Square = Field(Circle(), discriminator="shape")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("drawn.shape=line", "--set: 'drawn.shape' is 'line': use one of 'circle', 'square'"),
+        ("drawn.side=2", "--set: unknown key 'drawn.side': it does not belong to 'circle'"),
+        ("drawn.radios=2", "--set: unknown key 'drawn.radios': did you mean 'drawn.radius'?"),
+    ],
+)
+def test_sections_that_are_chosen_by_a_key(tmp_path: Path, override: str, sentence: str) -> None:
+    path = write(tmp_path, "drawn: {shape: circle}")
+    with pytest.raises(ConfigError) as caught:
+        load_config(Drawing, path, [override])
+    assert str(caught.value) == sentence
+    chosen = load_config(Drawing, path, ["drawn.shape=square", "drawn.side=2"])
+    assert chosen.drawn == Square(side=2)
+    assert load_config(Drawing, write(tmp_path, dump_config(chosen))) == chosen
+    assert "drawn.side (float" in " ".join(describe(Drawing).split())
+
+
 def test_wrong_types_name_key_value_and_place(tmp_path: Path) -> None:
     path = write(tmp_path, "steps: many\nstage: 1\nseed: 1.5\n")
     by_key = {line.split("'")[1]: line for line in faults(path, "optimiser.lr=-1")}

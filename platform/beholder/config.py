@@ -160,10 +160,15 @@ def _faults(
     lines: dict[str, list[str]] = {}
     for fault in error.errors():
         key = _key(data, fault["loc"], missing=fault["type"] == "missing")
+        choice = fault["ctx"] if fault["type"] == "union_tag_invalid" else None
+        if choice:  # of several sections, by one of their keys
+            key = f"{key}.{choice['discriminator'].strip(chr(39))}"
         by_hand = any(key == k or key.startswith(f"{k}.") for k in overridden)
         source = "--set" if by_hand else where
         if fault["type"] == "extra_forbidden":
-            text = f"unknown key '{key}': {_hint(model_class, key)}"
+            text = f"unknown key '{key}': {_hint(model_class, key, fault['loc'])}"
+        elif choice:
+            text = f"'{key}' is '{choice['tag']}': use one of {choice['expected_tags']}"
         elif fault["type"] == "missing":
             text = f"'{key}' is missing: {_meaning(model_class, key)}"
         else:
@@ -192,10 +197,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _hint(model_class: type[BaseModel], key: str) -> str:
+def _hint(model_class: type[BaseModel], key: str, loc: Sequence[int | str]) -> str:
     """What the unknown key was likely meant to be."""
     *parents, name = key.split(".")
     patterns = [_pattern(field.name) for field in _fields(model_class)]
+    if any(_matches(pattern, key.split(".")) for pattern in patterns):
+        return f"it does not belong to '{loc[-2]}'"
     inside = [p[len(parents)] for p in patterns if _matches(p[: len(parents)], parents)]
     siblings = list(dict.fromkeys(inside))
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)

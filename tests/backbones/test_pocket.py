@@ -122,3 +122,11 @@ def test_a_config_with_an_unknown_field_is_refused(tmp_path) -> None:
     path.write_text(default_tokenizer())
     with pytest.raises(ValueError, match="colour"):
         Pocket.from_config({"model_type": "pocket", "colour": 1}, path)
+
+
+def test_bfloat16_reads_about_the_same(pocket: Pocket, pixels: torch.Tensor) -> None:
+    short = Pocket(pocket.settings, default_tokenizer())
+    short.load_state_dict(pocket.state_dict())
+    short.bfloat16().eval()
+    exact = _read(pocket, QUESTIONS, SHAPES, pixels)
+    torch.testing.assert_close(_read(short, QUESTIONS, SHAPES, pixels), exact, atol=0.1, rtol=0.1)

@@ -181,3 +181,22 @@ def test_the_table_shows_them(golden: Path) -> None:
     assert lines["mass on words"] == ["", "0.9950"]
     assert "coverage of 95%" in lines
     assert "KL" not in printed({"quality": quality}, 80)
+
+
+def test_a_readout_gives_its_own_maps() -> None:
+    """Score tokens on 1..10 for a set of 0..1; stds take the slope alone."""
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 1, 40)
+    spread = np.full(40, 0.2)
+    metrics = evaluate(
+        1 + 9 * true + 0.9,
+        true,
+        [str(i) for i in range(40)],
+        std=9 * spread,
+        true_std=spread,
+        maps={"ends": lambda scores: (scores - 1) / 9},
+    )
+    assert list(metrics.on_scale) == ["ends"]
+    assert metrics.on_scale["ends"].mae == pytest.approx(0.1)
+    assert metrics.on_scale["ends"].calibration is not None
+    assert metrics.on_scale["ends"].calibration.std_ratio == pytest.approx(1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beholder.config import ConfigError, load_config
+from beholder.config import ConfigError, dump_config, load_config
 from beholder.training.config import TrainConfig
 
 POCKET = "configs/train/onealign_pocket.yaml"
@@ -30,8 +30,55 @@ def test_every_shipped_config_loads(project: Path) -> None:
         ("prompt=hello", "prompt 'hello' is none"),
         ("sets.0.task=beauty", "sets.0.task"),
         ("sets.0.scale=[5, 1]", "must be \\[minimum, maximum\\]"),
+        ("readout.name=tarot", "readout.name' is 'tarot': use one of 'levels', 'score_tokens'"),
+        ("readout.tokens=5", "readout.tokens': it does not belong to 'levels'"),
+        ("readout.name=score_tokens", "no score from objective.next_token alone: give smooth_l1"),
+        ("objective.vote_ce=1", "vote_ce 1 learn votes on score tokens: name readout score_tokens"),
+        ("readout.labels=soft", "readout.labels soft and objective.soft_label 0 don't go together"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(project: Path, override: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         load_config(TrainConfig, project / POCKET, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("readout.labels=soft", "readout.labels': it does not belong to 'score_tokens'"),
+        ("readout.tokens=1", "'readout.tokens' is 1: input should be greater"),
+        ("readout.scale=[10, 1]", "'readout.scale' is \\[10, 1\\]: it must be \\[minimum, maximum"),
+        ("objective.soft_label=1", "readout score_tokens and objective.soft_label 1 don't go"),
+        (
+            "sets.1.rule=left_closed",
+            "set aesthetics: rule left_closed is about the edges of levels",
+        ),
+    ],
+)
+def test_score_tokens_have_fields_of_their_own(project: Path, override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(TrainConfig, project / "configs/train/roc_pocket.yaml", [override])
+
+
+@pytest.mark.parametrize("name", ["onealign_pocket", "deqa_pocket", "roc_pocket"])
+def test_a_resolved_config_is_read_back_equal(project: Path, tmp_path: Path, name: str) -> None:
+    config = load_config(TrainConfig, project / f"configs/train/{name}.yaml")
+    (tmp_path / "again.yaml").write_text(dump_config(config), "utf-8")
+    assert load_config(TrainConfig, tmp_path / "again.yaml") == config
+    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_readout_without_a_name_is_levels(project: Path) -> None:
+    config = load_config(TrainConfig, project / POCKET, ["readout={words: [low, high]}"])
+    assert (config.readout.name, config.readout.words) == ("levels", ("low", "high"))
+
+
+def test_the_released_script_is_two_overrides_of_the_paper(project: Path) -> None:
+    paper = load_config(TrainConfig, project / "configs/train/roc.yaml")
+    schedule = paper.schedule
+    assert (schedule.learning_rate, schedule.global_batch, schedule.epochs) == (2e-5, 16, 2)
+    assert (paper.deepspeed.stage, paper.backbone.train) == (3, ("vision", "projector", "language"))
+    released = ["objective.smooth_l1=0", "objective.vote_ce=10"]
+    config = load_config(TrainConfig, project / "configs/train/roc.yaml", released)
+    objective = config.objective
+    assert (objective.smooth_l1, objective.vote_ce, objective.emd) == (0, 10, 0)

@@ -1,6 +1,6 @@
 """The loop in one process: it learns, the same seed learns the same, bad media weigh nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from beholder.backbones.pocket.tower import Tower
 from beholder.config import load_config
 from beholder.errors import UserError
 from beholder.opinions import Scale
-from beholder.training.config import ObjectiveConfig, ReadoutConfig, TrainConfig
+from beholder.training.config import LevelsConfig, ObjectiveConfig, TrainConfig
 from beholder.training.feed import CachedStates, Opinion, calibrate
-from beholder.training.folds import _alone
 from beholder.training.loop import Mix, Trainer
+
+pytestmark = pytest.mark.usefixtures("world")
 
 ROWS = 32
 
@@ -38,13 +39,6 @@ def config(project: Path) -> TrainConfig:
             "schedule.weight_decay=0",
         ],
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def world() -> Iterator[None]:
-    _alone()
-    yield
-    torch.distributed.destroy_process_group()
 
 
 def _table(states: Sequence[Sequence[float]]) -> pa.Table:
@@ -111,7 +105,7 @@ def test_soft_labels_and_pairs_are_learned_by_heart(config: TrainConfig) -> None
     """DeQA-Score's objective: the mean within .1 and the spread of the label, too."""
     deqa = config.model_copy(
         update={
-            "readout": ReadoutConfig(labels="soft"),
+            "readout": LevelsConfig(labels="soft"),
             "objective": ObjectiveConfig(next_token=0.05, soft_label=0.5, fidelity=1.0),
         }
     )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,21 +17,24 @@ from beholder.training import measure as module
 from beholder.training.config import TrainConfig
 
 
-def test_mos_is_compared_on_its_own_scale(
-    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(0)
-    level = rng.uniform(1, 5, 40)
-    mos = (level - 1) / 4 * 100 + rng.normal(size=40)
+def _measured(
+    mean: np.ndarray,
+    mos: np.ndarray,
+    config: str,
+    tmp_path: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, Any]:
+    """Metrics of 40 scores with a std of .5 and one failure, on a set of 0..100."""
     scores = pa.table(
         {
             "item_id": [f"item-{i}" for i in range(41)],
             "source": [f"photo-{i % 9}" for i in range(41)],
-            "mean": [*level, None],
+            "mean": [*mean, None],
             "std": [*np.full(40, 0.5), None],
             "mass": [*np.full(40, 0.9), None],
             "mos": [*mos, 50.0],
-            "latent": [*level, 3.0],
+            "latent": [*mean, 3.0],
             "manifest_std": [*np.full(39, 25.0), None, 25.0],
             "failure_code": [*[None] * 40, "decode.truncated"],
         }
@@ -40,9 +44,19 @@ def test_mos_is_compared_on_its_own_scale(
     monkeypatch.setattr(module, "read_scores", lambda uri: scores)
     table = pa.table({"item_id": ["item-0"], "split": ["test"]})
     own = TrainingSet("own", table, "quality", Scale(0, 100))
-    config = load_config(TrainConfig, project / "configs/train/onealign_pocket.yaml", [])
-    metrics = module.measure([own], "scorer", str(tmp_path), config)["own"]
+    loaded = load_config(TrainConfig, project / f"configs/train/{config}.yaml", [])
+    metrics: dict[str, Any] = module.measure([own], "scorer", str(tmp_path), loaded)["own"]
+    json.dumps(metrics, allow_nan=False)
+    return metrics
 
+
+def test_mos_is_compared_on_its_own_scale(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    level = rng.uniform(1, 5, 40)
+    mos = (level - 1) / 4 * 100 + rng.normal(size=40)
+    metrics = _measured(level, mos, "onealign_pocket", tmp_path, project, monkeypatch)
     assert (metrics["items"], metrics["failed"], metrics["sources"]) == (40, 1, 9)
     assert metrics["mass"] == pytest.approx(0.9)
     on_scale = metrics["mos"]["on_scale"]
@@ -52,4 +66,19 @@ def test_mos_is_compared_on_its_own_scale(
     assert on_scale["ends"]["calibration"]["std_ratio"] == pytest.approx(0.5)
     assert list(metrics["latent"]["on_scale"]) == ["given"]
     assert metrics["latent"]["srcc"] == pytest.approx(1)
-    json.dumps(metrics, allow_nan=False)
+
+
+def test_score_tokens_are_compared_through_their_own_map(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1..10 onto 0..100: a step is 100 / 9, and no level is asked for."""
+    rng = np.random.default_rng(0)
+    token = rng.uniform(1, 10, 40)
+    mos = (token - 1) / 9 * 100 + rng.normal(size=40)
+    metrics = _measured(token, mos, "roc_pocket", tmp_path, project, monkeypatch)
+    on_scale = metrics["mos"]["on_scale"]
+    assert list(on_scale) == ["ends"]
+    assert on_scale["ends"]["mae"] == pytest.approx(mae((token - 1) / 9 * 100, mos))
+    assert on_scale["ends"]["mae"] < 1
+    ratio = 0.5 / 9 * 100 / 25  # predicted stds on 0..100 over people's
+    assert on_scale["ends"]["calibration"]["std_ratio"] == pytest.approx(ratio)

@@ -190,6 +190,20 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
+    def add_tokens(self, words: Sequence[str]) -> list[str]:
+        """Makes words tokens of their own, where they aren't: tokenizer, embeddings, config.
+
+        Every new row of the input and output embeddings is the mean of the old ones. Called
+        once, before training divides the weights among workers; a saved scorer has them.
+
+        Args:
+            words: a readout's new tokens.
+
+        Returns:
+            Those that it lacked, and now has.
+        """
+
+    @abstractmethod
     def encode(
         self, conversations: Sequence[Conversation], shapes: Sequence[MediaShape]
     ) -> Encoded:

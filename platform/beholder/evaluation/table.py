@@ -18,6 +18,8 @@ RESAMPLES = 1000
 INVERSE_MAPS = ("centres", "ends")
 """Of :meth:`beholder.opinions.Levels.invert`: of one-hot labels, and of soft ones."""
 
+Invert = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
 class OnScale:
@@ -52,7 +54,8 @@ class Metrics:
         plcc_fitted: linear correlation after the 4-parameter logistic (as DeQA-Score reports it).
         mass: mean probability on the readout's words; None where it isn't known.
         on_scale: errors and spreads by the map through which predictions came to the opinions'
-            scale: ``centres`` and ``ends`` of level scores, ``given`` of all others.
+            scale: ``centres`` and ``ends`` of level scores, ``ends`` of score tokens, ``given``
+            where they are on it.
     """
 
     rows: int
@@ -88,12 +91,13 @@ def evaluate(
     true_std: ArrayLike | None = None,
     mass: ArrayLike | None = None,
     levels: Levels | None = None,
+    maps: Mapping[str, Invert] | None = None,
 ) -> Metrics:
     """Every metric of N rows.
 
     Args:
-        predicted: scores on the opinions' scale, or level scores 1..K where ``levels`` is
-            given: correlations don't care, errors and spreads do. (N,).
+        predicted: scores on the opinions' scale, or on the readout's own where ``levels`` or
+            ``maps`` are given: correlations don't care, errors and spreads do. (N,).
         true: opinions on the set's own scale, (N,).
         clusters: each row's source photo or scene, (N,).
         seed: of the bootstrap.
@@ -101,7 +105,8 @@ def evaluate(
         true_std: spreads of the opinions, in the unit of ``true``; rows where it is NaN or 0
             count for all but distances and calibration. (N,).
         mass: probability on the readout's words, (N,).
-        levels: of the scorer, on the set's own scale.
+        levels: of the scorer, on the set's own scale; stands for both their inverse maps.
+        maps: to the opinions' scale by name, for a readout of any kind: its ``inverse_maps``.
 
     Raises:
         ValueError: shapes differ, fewer than two rows, a value is not finite, a predicted std
@@ -115,7 +120,8 @@ def evaluate(
             return None
         return clustered_interval(statistic, p, t, clusters, RESAMPLES, seed)
 
-    maps = {"given": _unchanged} if levels is None else _inverse_maps(levels)
+    if maps is None:
+        maps = {"given": _unchanged} if levels is None else _inverse_maps(levels)
     return Metrics(
         rows=len(p),
         clusters=sources,
@@ -131,9 +137,6 @@ def evaluate(
             for name, invert in maps.items()
         },
     )
-
-
-Invert = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def _unchanged(scores: NDArray[np.float64]) -> NDArray[np.float64]:

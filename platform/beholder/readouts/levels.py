@@ -1,6 +1,6 @@
 """Level words, closed softmax over them (Q-Align, Eq. 1 to 4; DeQA-Score, Eq. 1 to 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from beholder.backbones import Read
 from beholder.opinions import LEVEL_WORDS, LevelRule, Levels, Scale, ScoreDistribution
 from beholder.opinions.normalise import normalise_mos, normalise_std
 from beholder.opinions.soft_labels import Density, Form, soft_labels
-from beholder.readouts.contract import Reading, Readout
+from beholder.readouts.contract import Reading, Readout, ScoreMap, Votes
 
 
 class LevelReadout(Readout):
@@ -59,10 +59,21 @@ class LevelReadout(Readout):
         """The word of the bin (Q-Align, Eq. 1), with soft labels too, as released."""
         return self._levels(scale).word(mos)
 
+    def scores(self, mos: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+        """The set's ends are half a level outside of 1..K where words stand for bins."""
+        k = len(self._words)
+        if self._labels == "soft":
+            return normalise_mos(mos, scale, k)
+        return 0.5 + k * scale.to_unit(mos)
+
     def targets(
-        self, mos: NDArray[np.float64], std: NDArray[np.float64] | None, scale: Scale
+        self,
+        mos: NDArray[np.float64],
+        std: NDArray[np.float64] | None,
+        scale: Scale,
+        votes: Votes | None = None,
     ) -> NDArray[np.float64]:
-        """One-hot rows, or soft labels. (M, K).
+        """One-hot rows, or soft labels; from mos and std, whatever the votes. (M, K).
 
         Raises:
             ValueError: soft labels of opinions outside the scale or with an impossible spread.
@@ -86,6 +97,14 @@ class LevelReadout(Readout):
         """One-hot words stand for the middles of their bins, soft ones span the scale."""
         through = "centres" if self._labels == "one_hot" else "ends"
         return self._levels(scale).invert(scores, through=through)
+
+    def inverse_maps(self, scale: Scale) -> Mapping[str, ScoreMap]:
+        """Both: published errors of one-hot words were taken through the ends, too."""
+        levels = self._levels(scale)
+        return {
+            "centres": lambda scores: levels.invert(scores, through="centres"),
+            "ends": lambda scores: levels.invert(scores, through="ends"),
+        }
 
     def config(self) -> dict[str, Any]:
         """Words and how labels are made."""

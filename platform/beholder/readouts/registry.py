@@ -4,8 +4,11 @@ from typing import Any
 
 from beholder.readouts.contract import Readout
 from beholder.readouts.levels import LevelReadout
+from beholder.readouts.score_tokens import ScoreTokenReadout
 
-READOUTS: dict[str, type[Readout]] = {LevelReadout.name: LevelReadout}
+READOUTS: dict[str, type[Readout]] = {
+    readout.name: readout for readout in (LevelReadout, ScoreTokenReadout)
+}
 
 
 def make_readout(config: dict[str, Any]) -> Readout:

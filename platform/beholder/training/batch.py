@@ -16,6 +16,7 @@ class TrainBatch:
         batch: rows and media.
         weights: of the rows, 0 for a filler. (B,).
         targets: the readout's probabilities of its K words. (B, K).
+        scores: mean opinions on the readout's scale. float64 (B,).
         mos: mean opinions in their set's own unit. float64 (B,).
         mos_std: their spreads, known or assumed. float64 (B,).
         sets: a number for each row's set; only rows of one set are compared. int64 (B,).
@@ -28,6 +29,7 @@ class TrainBatch:
     batch: Batch
     weights: Tensor
     targets: Tensor
+    scores: Tensor
     mos: Tensor
     mos_std: Tensor
     sets: Tensor
@@ -40,5 +42,5 @@ class TrainBatch:
         batch.encoded = batch.encoded.to(device)
         batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
         batch.states = None if batch.states is None else batch.states.to(device)
-        names = ("weights", "targets", "mos", "mos_std", "sets", "share")
+        names = ("weights", "targets", "scores", "mos", "mos_std", "sets", "share")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})

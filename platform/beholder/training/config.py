@@ -1,8 +1,9 @@
 """What a training job can be told; `configs/train/` has examples."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from beholder.config import JobConfig
 from beholder.conversations import PROMPTS
@@ -74,10 +75,10 @@ class ScheduleConfig(JobConfig):
     )
 
 
-class ReadoutConfig(JobConfig):
-    """How opinions are written and read."""
+class LevelsConfig(JobConfig):
+    """Opinions as level words."""
 
-    name: Literal["levels"] = Field("levels", description="file under beholder/readouts")
+    name: Literal["levels"] = Field("levels", description="words for levels, Q-Align's and DeQA's")
     words: tuple[str, ...] = Field(LEVEL_WORDS, description="level words, worst first")
     labels: Literal["one_hot", "soft"] = Field(
         "one_hot",
@@ -86,11 +87,46 @@ class ReadoutConfig(JobConfig):
     density: Density = Field(Density.PDF, description="raw probabilities of soft labels")
     form: Form = Field(Form.EXACT, description="how they become soft labels")
 
+    def cut_by(self, rule: str) -> dict[str, Any]:
+        """What makes the readout for sets of an edge rule."""
+        return self.model_dump(mode="json") | {"rule": rule}
+
+
+class ScoreTokensConfig(JobConfig):
+    """Opinions as a position token, read from score tokens."""
+
+    name: Literal["score_tokens"] = Field(
+        "score_tokens", description="new tokens that stand for scores, ROC4MLLM's"
+    )
+    tokens: int = Field(10, ge=2, description="how many score tokens")
+    scale: tuple[float, float] = Field(
+        (1.0, 10.0),
+        description="[minimum, maximum] of their scores, to which every set's scale is mapped; "
+        "smooth L1 bends at a distance of 1 on it",
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _ascending(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] >= scale[1]:
+            raise ValueError("it must be [minimum, maximum]")
+        return scale
+
+    def cut_by(self, rule: str) -> dict[str, Any]:
+        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+        return self.model_dump(mode="json")
+
+
+ReadoutConfig = Annotated[LevelsConfig | ScoreTokensConfig, Field(discriminator="name")]
+"""How opinions are written and read: ``name`` says which fields there are."""
+
 
 class ObjectiveConfig(JobConfig):
-    """What is minimised: the weighted sum of three terms, of which 0 leaves one out.
+    """What is minimised: a weighted sum of terms, of which 0 leaves one out.
 
     DeQA-Score's ``L_rank + 0.05 (CE + KL)`` is next_token 0.05, soft_label 0.05, fidelity 1.
+    ROC4MLLM's is next_token 1 and smooth_l1 1, with vote_ce on AVA; its released script for AVA
+    has vote_ce 10 instead of smooth_l1.
     """
 
     next_token: float = Field(
@@ -110,8 +146,8 @@ class ObjectiveConfig(JobConfig):
     )
     spread: Literal["predicted", "fixed"] = Field(
         "predicted",
-        description="std of a predicted score in fidelity: its own (DeQA-Score, Eq. 7), or 1 "
-        "(its release)",
+        description="std of a predicted score in fidelity: its own (DeQA-Score, Eq. 7), or 1 on "
+        "the readout's scale (its release)",
     )
     binary: bool = Field(
         False, description="fidelity asks which of a pair is better, not by how much"
@@ -121,10 +157,32 @@ class ObjectiveConfig(JobConfig):
         description="fidelity over the pairs that the order deals, or over all pairs of one set "
         "in a micro-batch",
     )
+    smooth_l1: float = Field(
+        0.0, ge=0, description="weight of the smooth L1 of the score, on the readout's scale"
+    )
+    emd: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance between cumulated votes and score tokens, a root over "
+        "a micro-batch (ROC4MLLM's release)",
+    )
+    vote_ce: float = Field(
+        0.0, ge=0, description="weight of the cross-entropy from votes to the score tokens"
+    )
+
+    @property
+    def needs_votes(self) -> bool:
+        """Whether a term learns from votes."""
+        return bool(self.emd or self.vote_ce)
+
+    @property
+    def teaches_scores(self) -> bool:
+        """Whether a term is about the score that is read, not the text."""
+        return bool(self.fidelity or self.smooth_l1 or self.needs_votes)
 
     @model_validator(mode="after")
     def _something(self) -> "ObjectiveConfig":
-        if not (self.next_token or self.soft_label or self.fidelity):
+        if not (self.next_token or self.soft_label or self.teaches_scores):
             raise ValueError("every weight of the objective is 0: give one of its terms a weight")
         return self
 
@@ -153,7 +211,7 @@ class TrainConfig(JobConfig):
     seed: int = Field(0, description="of order, initialisation, dropout and paraphrases")
     sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix, concatenated")
     backbone: BackboneConfig = Field(description="the model")
-    readout: ReadoutConfig = Field(ReadoutConfig(), description="how opinions are written and read")
+    readout: ReadoutConfig = Field(LevelsConfig(), description="how opinions are written and read")
     objective: ObjectiveConfig = Field(ObjectiveConfig(), description="what is minimised")
     prompt: str = Field("training", description="prompt variant, in training and scoring")
     schedule: ScheduleConfig = Field(description="how long and how fast")
@@ -174,6 +232,43 @@ class TrainConfig(JobConfig):
         ("mos",), description="test-split columns against which the scorer is measured"
     )
 
+    @field_validator("readout", mode="before")
+    @classmethod
+    def _named(cls, readout: Any) -> Any:
+        """Levels, where no name is given."""
+        return {"name": "levels", **readout} if isinstance(readout, Mapping) else readout
+
+    @model_validator(mode="after")
+    def _learnable(self) -> "TrainConfig":
+        """The objective teaches what the readout reads."""
+        objective, readout = self.objective, self.readout
+        soft = readout.name == "levels" and readout.labels == "soft"
+        if soft != bool(objective.soft_label):
+            labels = f".labels {readout.labels}" if readout.name == "levels" else f" {readout.name}"
+            raise ValueError(
+                f"readout{labels} and objective.soft_label {objective.soft_label:g} don't go "
+                "together: soft labels are what that term teaches"
+            )
+        if readout.name == "levels":
+            if objective.needs_votes:
+                raise ValueError(
+                    f"objective.emd {objective.emd:g} and objective.vote_ce {objective.vote_ce:g} "
+                    "learn votes on score tokens: name readout score_tokens, or set both to 0"
+                )
+            return self
+        if not objective.teaches_scores:
+            raise ValueError(
+                "readout score_tokens learns no score from objective.next_token alone: give "
+                "smooth_l1, vote_ce, emd or fidelity a weight"
+            )
+        for some in self.sets:
+            if some.rule != "right_closed":
+                raise ValueError(
+                    f"set {some.name}: rule {some.rule} is about the edges of levels, of which "
+                    "readout score_tokens has none: leave it out"
+                )
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         share = self.workers.count * self.schedule.micro_batch
@@ -193,12 +288,6 @@ class TrainConfig(JobConfig):
             raise ValueError(
                 f"cache_features keeps pocket's float32 states, not {self.backbone.name}'s in "
                 f"{self.backbone.dtype}: set it to false"
-            )
-        if (self.readout.labels == "soft") != bool(self.objective.soft_label):
-            raise ValueError(
-                f"readout.labels {self.readout.labels} and objective.soft_label "
-                f"{self.objective.soft_label:g} don't go together: soft labels are what that term "
-                "teaches"
             )
         if self.objective.fidelity and self.schedule.micro_batch % 2:
             raise ValueError(

@@ -40,6 +40,7 @@ class Opinion:
     weight: float
     std: float
     set_number: int
+    votes: Sequence[int] | None = None
 
     @property
     def spread(self) -> float:
@@ -63,6 +64,7 @@ def opinions(mix: pa.Table) -> list[Opinion]:
             1.0 if row.get("weight") is None else row["weight"],
             float("nan") if row.get("std") is None else row["std"],
             numbers[row["set"]],
+            row.get("votes"),
         )
         for row in mix.to_pylist()
     ]
@@ -184,18 +186,28 @@ def calibrate(backbone: Backbone, media: MediaSource, rows: NDArray[np.int64], s
     backbone.calibrate(torch.cat(states))
 
 
-def targets_of(rows: Sequence[Opinion], readouts: Mapping[str, Readout]) -> NDArray[np.float64]:
-    """What the readout teaches of each opinion. (N, K)."""
+def labels_of(
+    rows: Sequence[Opinion], readouts: Mapping[str, Readout], votes: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the readout teaches of each opinion: targets (N, K), and scores (N,).
+
+    Args:
+        rows: the opinions.
+        readouts: by edge rule.
+        votes: whether targets are made of votes, where there are any.
+    """
     kinds: dict[tuple[str, Scale], list[int]] = {}
     for at, row in enumerate(rows):
         kinds.setdefault((row.rule, row.scale), []).append(at)
     words = len(next(iter(readouts.values())).words())
-    targets = np.zeros((len(rows), words))
+    targets, scores = np.zeros((len(rows), words)), np.zeros(len(rows))
     for (rule, scale), places in kinds.items():
         mos = np.array([rows[at].mos for at in places])
         std = np.array([rows[at].std for at in places])
-        targets[places] = readouts[rule].targets(mos, std, scale)
-    return targets
+        counted = [rows[at].votes for at in places] if votes else None
+        targets[places] = readouts[rule].targets(mos, std, scale, counted)
+        scores[places] = readouts[rule].scores(mos, scale)
+    return targets, scores
 
 
 class BatchBuilder:
@@ -208,6 +220,7 @@ class BatchBuilder:
         prompt: prompt variant.
         seed: draws the paraphrases.
         blank: states (1, ...) that stand for no medium, None where media are pixels.
+        votes: whether targets are made of votes, where there are any.
     """
 
     def __init__(
@@ -218,11 +231,12 @@ class BatchBuilder:
         prompt: str,
         seed: int,
         blank: Tensor | None,
+        votes: bool = False,
     ) -> None:
         self._blank = blank
         self._backbone, self._readouts, self._rows = backbone, readouts, rows
         self._prompt, self._seed = prompt, seed
-        self._targets = targets_of(rows, readouts)
+        self._targets, self._scores = labels_of(rows, readouts, votes)
 
     def build(
         self, indices: NDArray[np.int64], media: Sequence[Looked | None], step: int
@@ -259,6 +273,7 @@ class BatchBuilder:
             batch,
             torch.tensor(weights),
             targets=torch.from_numpy(self._targets[shown]),
+            scores=torch.from_numpy(self._scores[shown]),
             mos=torch.tensor([opinion.mos for opinion in opinions], dtype=torch.float64),
             mos_std=torch.tensor([opinion.spread for opinion in opinions], dtype=torch.float64),
             sets=torch.tensor([opinion.set_number for opinion in opinions]),

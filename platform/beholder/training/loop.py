@@ -80,16 +80,19 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config, schedule = self.config, self.config.schedule
-        written = config.readout.model_dump(mode="json")
-        self.readout = make_readout(written)
+        self.readout = make_readout(config.readout.model_dump(mode="json"))
         readouts: Mapping[str, Readout] = {
-            rule: make_readout(written | {"rule": rule})
+            rule: make_readout(config.readout.cut_by(rule))
             for rule in {row.rule for row in self.mix.rows}
         }
-        prompt = config.prompt
-        rows = self.mix.rows
         self.builder = BatchBuilder(
-            self.backbone, readouts, rows, prompt, config.seed, self.media.blank
+            self.backbone,
+            readouts,
+            self.mix.rows,
+            config.prompt,
+            config.seed,
+            self.media.blank,
+            votes=config.objective.needs_votes,
         )
         size = len(self.mix.train)
         sets = np.array([self.mix.rows[i].set_number for i in self.mix.train])

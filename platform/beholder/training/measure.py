@@ -12,7 +12,7 @@ from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_cata
 from beholder.datasets import TrainingSet
 from beholder.evaluation import evaluate, mean_mass
 from beholder.media.storage import exists, write_bytes
-from beholder.opinions import Levels
+from beholder.readouts import Readout, make_readout
 from beholder.training.config import TrainConfig
 
 
@@ -21,9 +21,9 @@ def measure(
 ) -> dict[str, Any]:
     """Metrics by set and column of ``config.evaluate``, on rows of split ``test``.
 
-    Against ``mos`` errors and spreads are on the set's own scale, through both inverse maps of
-    levels; other columns, whose scale nobody declared, are compared with the 1 to K scores as
-    they are. Intervals are clustered by the manifest's column ``source`` where it has one.
+    Against ``mos`` errors and spreads are on the set's own scale, through the readout's inverse
+    maps; other columns, whose scale nobody declared, are compared with its scores as they are.
+    Intervals are clustered by the manifest's column ``source`` where it has one.
 
     Args:
         sets: the mix's.
@@ -31,6 +31,7 @@ def measure(
         output: URI under which manifest and scores of each set's test rows are kept.
         config: the run's.
     """
+    readout = make_readout(config.readout.model_dump(mode="json"))
     metrics: dict[str, Any] = {}
     for one in sets:
         rows = one.table.filter(pc.equal(one.table["split"], "test"))
@@ -53,11 +54,13 @@ def measure(
                     gpus=config.workers.gpus,
                 )
             )
-        metrics[one.name] = _metrics(read_scores(scores_uri), one, config.evaluate)
+        metrics[one.name] = _metrics(read_scores(scores_uri), one, readout, config.evaluate)
     return metrics
 
 
-def _metrics(scores: pa.Table, one: TrainingSet, columns: Sequence[str]) -> dict[str, Any]:
+def _metrics(
+    scores: pa.Table, one: TrainingSet, readout: Readout, columns: Sequence[str]
+) -> dict[str, Any]:
     good = scores.filter(pc.is_null(scores["failure_code"]))
     names = good.column_names
     clusters = good["source" if "source" in names else "item_id"].to_pylist()
@@ -73,16 +76,16 @@ def _metrics(scores: pa.Table, one: TrainingSet, columns: Sequence[str]) -> dict
     for column in columns:
         if column in names:
             true = good[column].to_numpy()
-            on_scale = _own_scale(good, one) if column == "mos" else {}
+            on_scale = _own_scale(good, one, readout) if column == "mos" else {}
             found[column] = evaluate(predicted, true, np.array(clusters), **on_scale).as_dict()
     return found
 
 
-def _own_scale(good: pa.Table, one: TrainingSet) -> dict[str, Any]:
-    """What :func:`evaluate` needs to compare levels with the set's own ``mos`` and ``std``."""
+def _own_scale(good: pa.Table, one: TrainingSet, readout: Readout) -> dict[str, Any]:
+    """What :func:`evaluate` needs to compare scores with the set's own ``mos`` and ``std``."""
     known = "manifest_std" in good.column_names  # the score's own column took the name
     return {
-        "levels": Levels(one.scale, rule=one.rule),
+        "maps": readout.inverse_maps(one.scale),
         "std": good["std"].to_numpy(),
         "true_std": good["manifest_std"].to_numpy() if known else None,
     }

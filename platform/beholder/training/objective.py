@@ -3,7 +3,8 @@
 Each term is a mean over things of its own: tokens, rows or pairs. A worker's micro-batch holds
 some of them only, so it says how many (:meth:`Objective.counts`), and its means are weighted by
 its part of the step's (``TrainBatch.share``). Then the step's loss is the mean over all of them,
-whatever the number of workers and micro-batches.
+whatever the number of workers and micro-batches. Only EMD's root is taken over a micro-batch, as
+the release takes it over a device's rows: it does depend on how a step is cut.
 """
 
 import torch
@@ -15,17 +16,21 @@ from beholder.training.config import ObjectiveConfig
 from beholder.training.objectives import (
     answer_cross_entropy,
     closed_soft_label_kl,
+    earth_movers_distance,
     fidelity_loss,
     score_moments,
+    smooth_l1,
+    soft_cross_entropy,
     soft_label_kl,
 )
 from beholder.training.objectives.fidelity import pairs_of_sets
 
-TERMS = ("next_token", "soft_label", "fidelity")
+TERMS = ("next_token", "soft_label", "fidelity", "smooth_l1", "emd", "vote_ce")
+"""Names of the weights in :class:`~beholder.training.config.ObjectiveConfig`."""
 
 
 class Objective:
-    """The weighted sum of next-token CE, KL to soft labels and fidelity of pairs.
+    """The weighted sum of next-token CE and of what is learned at the slots.
 
     Args:
         config: which terms, how much of each.
@@ -37,15 +42,14 @@ class Objective:
         self.config = config
         self._ids = torch.tensor(token_ids)
         self._support = support.float()
-        self._weights = torch.tensor([config.next_token, config.soft_label, config.fidelity])
+        self._weights = torch.tensor([getattr(config, term) for term in TERMS])
 
     def counts(self, item: TrainBatch) -> Tensor:
-        """What each term is a mean over: weighted tokens, rows and pairs. float64 (3,)."""
+        """What each of ``TERMS`` is a mean over: weighted tokens, rows or pairs. float64 (T,)."""
         weights = item.weights.double()
         tokens, _ = self._supervised(item)
-        return torch.stack(
-            [weights[tokens].sum(), weights.sum(), weights[self._pairs(item)].prod(1).sum()]
-        )
+        rows, pairs = weights.sum(), weights[self._pairs(item)].prod(1).sum()
+        return torch.stack([weights[tokens].sum(), rows, pairs, rows, rows, rows])
 
     def positions(self, item: TrainBatch) -> Tensor:
         """Where logits are needed: (row, column) of what predicts each token. int64 (M, 2)."""
@@ -64,6 +68,7 @@ class Objective:
             answer_cross_entropy(logits[: len(rows)], labels, weights[rows]),
             self._soft_label(at_slots, item, weights),
             self._fidelity(at_slots, item, weights),
+            *self._score_terms(at_slots, item, weights),
         ]
         share = (self._weights * item.share).to(logits)
         return (torch.stack(losses) * share).sum()
@@ -105,6 +110,19 @@ class Objective:
             mos_std=None if config.binary else item.mos_std.to(logits),
             pairs=self._pairs(item),
         )
+
+    def _score_terms(self, logits: Tensor, item: TrainBatch, weights: Tensor) -> list[Tensor]:
+        """Smooth L1 of the score, EMD and soft CE of the votes, on the readout's words alone."""
+        config = self.config
+        none = logits.new_zeros(())
+        closed = logits[:, self._ids.to(logits.device)]
+        probs, votes = closed.softmax(-1), item.targets.to(logits)
+        mean, _ = score_moments(probs, self._support.to(logits.device))
+        return [
+            smooth_l1(mean, item.scores.to(logits), weights) if config.smooth_l1 else none,
+            earth_movers_distance(probs, votes, weights) if config.emd else none,
+            soft_cross_entropy(closed, votes, weights) if config.vote_ce else none,
+        ]
 
     def _pairs(self, item: TrainBatch) -> Tensor:
         """(A, B) of this micro-batch: neighbours as the order dealt them, or all. (P, 2)."""

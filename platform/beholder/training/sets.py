@@ -8,7 +8,7 @@ from beholder.config import ConfigError
 from beholder.datasets import TrainingSet
 from beholder.datasets.manifests import load_manifest
 from beholder.opinions import LevelRule, Scale
-from beholder.readouts import make_readout
+from beholder.readouts import Votes, make_readout
 from beholder.training.config import SetConfig, TrainConfig
 
 
@@ -46,7 +46,7 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
 
 def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> None:
     """Refuses what would otherwise fail, or teach nonsense, once training runs."""
-    readout = make_readout(config.readout.model_dump(mode="json") | {"rule": some.rule})
+    readout = make_readout(config.readout.cut_by(some.rule))
     rows = rows_of(found, "train", "val")
     known = "std" in rows.column_names
     graded = config.objective.fidelity and not config.objective.binary
@@ -68,9 +68,28 @@ def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> N
                 "need: fill it in, or set assume_std: true to take a fifth of the scale"
             )
     try:
-        readout.targets(mos, std, found.scale)
+        readout.targets(mos, std, found.scale, _votes(some, rows, config))
     except ValueError as error:
         raise ConfigError(f"set {some.name} ({some.manifest}): {error}") from error
+
+
+def _votes(some: SetConfig, rows: pa.Table, config: TrainConfig) -> Votes | None:
+    """The rows' votes where the objective asks for them."""
+    if not config.objective.needs_votes:
+        return None
+    asks = "which objective.emd and objective.vote_ce learn from"
+    if "votes" not in rows.column_names:
+        raise ConfigError(
+            f"set {some.name}: {some.manifest} has no column 'votes', {asks}: add it, or set "
+            "both to 0"
+        )
+    votes: list[list[int] | None] = rows["votes"].to_pylist()
+    if None in votes:
+        item = rows["item_id"][votes.index(None)]
+        raise ConfigError(
+            f"set {some.name}: item '{item}' has no votes, {asks}: leave it out, or set both to 0"
+        )
+    return votes
 
 
 def rows_of(one: TrainingSet, *splits: str) -> pa.Table:

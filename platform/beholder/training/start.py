@@ -14,6 +14,7 @@ from beholder.backbones.pocket.model import Pocket, PocketConfig
 from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.config import ConfigError
 from beholder.media.storage import fetch_tree
+from beholder.readouts import make_readout
 from beholder.training.config import TrainConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -22,12 +23,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
     """The run's backbone, initialised by its seed, its weights in the training dtype.
 
+    It has the readout's new tokens: every worker makes them alike, and so does whoever takes
+    the trained weights up.
+
     Args:
         config: the run's.
         weights: False leaves pretrained weights out, where only the spec is wanted.
 
     Raises:
-        ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit.
+        ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit; or its
+            language part is frozen, and can't learn tokens that it lacks.
     """
     wanted = config.backbone
     torch.manual_seed(config.seed)
@@ -63,14 +68,25 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
         except ValueError as error:
             where = f"backbone.weights {wanted.weights}" if wanted.weights else "backbone.settings"
             raise ConfigError(f"{where}: {error}") from error
+    added = backbone.add_tokens(_new_tokens(config))
+    if added and "language" not in wanted.train:
+        raise ConfigError(
+            f"readout {config.readout.name} brings the token '{added[0]}' and more that this "
+            "backbone has yet to learn: add language to backbone.train"
+        )
     backbone.gradient_checkpointing = wanted.gradient_checkpointing
     return backbone.to(DTYPES[wanted.dtype])
+
+
+def _new_tokens(config: TrainConfig) -> tuple[str, ...]:
+    return make_readout(config.readout.model_dump(mode="json")).new_tokens()
 
 
 def sketch(config: TrainConfig) -> Backbone:
     """The run's backbone on the meta device: every shape, no weight, nothing fetched.
 
-    Sizes come from the backbone's default config and ``backbone.settings``.
+    Sizes come from the backbone's default config, ``backbone.settings`` and the readout's new
+    tokens, of which it is taken to have none.
 
     Raises:
         ConfigError: settings that the backbone doesn't have or can't do.
@@ -79,7 +95,11 @@ def sketch(config: TrainConfig) -> Backbone:
     try:
         with torch.device("meta"):
             if wanted.name == "pocket":
-                return Pocket(PocketConfig(**wanted.settings), default_tokenizer())
-            return MplugOwl2({**real_config(), **wanted.settings})
+                pocket = Pocket(PocketConfig(**wanted.settings), default_tokenizer())
+                pocket.add_tokens(_new_tokens(config))
+                return pocket
+            settings = {**real_config(), **wanted.settings}
+            settings["vocab_size"] += len(_new_tokens(config))
+            return MplugOwl2(settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"backbone.settings: {error}") from error

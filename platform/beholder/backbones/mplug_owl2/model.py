@@ -25,6 +25,7 @@ from beholder.backbones.mplug_owl2.language import DecoderLayer, Layout, RMSNorm
 from beholder.backbones.mplug_owl2.preprocess import OwlText, read_tokenizer
 from beholder.backbones.mplug_owl2.spec import OwlConfig, backbone_spec, read_config
 from beholder.backbones.mplug_owl2.vision import VisionModel, normalise
+from beholder.backbones.vocabulary import append_mean_rows, lacking_words, with_words
 from beholder.conversations import Conversation
 
 
@@ -112,7 +113,7 @@ class MplugOwl2(Backbone):
         )
 
     def config(self) -> dict[str, Any]:
-        """The ``config.json`` that made it, all official fields kept."""
+        """The ``config.json`` that makes it, all official fields kept."""
         return deepcopy(self._config)
 
     @property
@@ -133,6 +134,19 @@ class MplugOwl2(Backbone):
     def token_ids(self, words: Sequence[str]) -> list[int]:
         """The id of each word as it stands after a space inside an answer."""
         return self.text.token_ids(words)
+
+    def add_tokens(self, words: Sequence[str]) -> list[str]:
+        """See :class:`beholder.backbones.Backbone`; ids follow ``vocab_size``, which grows."""
+        new = lacking_words(self.text.json, words)
+        if new:
+            grown = with_words(self.text.json, new, self.owl.vocab_size)
+            self._text = OwlText(grown, self.spec.tokens_per_frame)
+            self._config["vocab_size"] = self.owl.vocab_size + len(new)
+            self.owl = read_config(self._config)
+            self.spec = backbone_spec(self.owl)
+            for layer in (self.model.embed_tokens, self.lm_head):
+                append_mean_rows(layer, len(new))
+        return new
 
     def encode(
         self, conversations: Sequence[Conversation], shapes: Sequence[MediaShape]

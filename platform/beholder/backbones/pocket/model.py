@@ -11,7 +11,7 @@ catalogs where CPUs must do, and as the cheap first stage of a cascade.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from beholder.backbones.contract import (
 from beholder.backbones.pocket import tower
 from beholder.backbones.pocket.preprocess import PocketText
 from beholder.backbones.pocket.spec import make_spec
+from beholder.backbones.vocabulary import append_mean_rows, lacking_words, with_words
 from beholder.conversations import Conversation
 
 
@@ -117,7 +118,8 @@ class _Abstractor(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         centre, spread = self.get_buffer("centre"), self.get_buffer("spread")
-        states = self.dropout(((states - centre) / spread).clamp(-6, 6))
+        states = ((states - centre) / spread).clamp(-6, 6).to(self.layer.norm1.weight.dtype)
+        states = self.dropout(states)
         stages = zip(self.stages, tower.split(states), strict=True)
         tokens = torch.cat(
             [stage(some).unflatten(1, (-1, self.width)) for stage, some in stages], 1
@@ -181,6 +183,17 @@ class Pocket(Backbone):
         """See :class:`beholder.backbones.Backbone`."""
         return self.text.token_ids(words)
 
+    def add_tokens(self, words: Sequence[str]) -> list[str]:
+        """See :class:`beholder.backbones.Backbone`."""
+        new = lacking_words(self.text.json, words)
+        if new:
+            grown = with_words(self.text.json, new, self.text.vocabulary)
+            self.text = PocketText(grown, self.spec.tokens_per_frame)
+            self.spec = replace(self.spec, vocabulary=self.text.vocabulary)
+            for layer in (self.embed_tokens, self.lm_head):
+                append_mean_rows(layer, len(new))
+        return new
+
     def encode(
         self, conversations: Sequence[Conversation], shapes: Sequence[MediaShape]
     ) -> Encoded:
@@ -192,7 +205,7 @@ class Pocket(Backbone):
         spec = self.spec.pixels
         mean = torch.tensor(spec.mean, device=pixels.device)
         std = torch.tensor(spec.std, device=pixels.device)
-        x = (pixels.to(self.lm_head.weight.dtype) / 255 - mean) / std
+        x = ((pixels / 255 - mean) / std).to(self.lm_head.weight.dtype)
         with torch.no_grad():
             return self.tower(x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
 
