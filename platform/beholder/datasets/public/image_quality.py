@@ -85,8 +85,8 @@ _KADID = PublicSet(
     source_url="https://database.mmsp-kn.de/kadid-10k-database.html",
     terms=ASK,
     citation="Lin, Hosu, Saupe: KADID-10k, QoMEX 2019",
-    certainty=f"{IN_USE}; var holds stds: hundreds of rows equal sqrt(f(1-f)), the least that answers "
-    "with that mean can have, and DeQA-Score took its square root for its labels",
+    certainty=f"{IN_USE}; var holds stds: hundreds of rows equal sqrt(f(1-f)), the least that "
+    "answers with that mean can have; DeQA-Score took its square root for its labels",
 )
 _PIPAL = PublicSet(
     name="pipal",
