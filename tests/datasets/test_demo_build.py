@@ -16,13 +16,26 @@ NAMES = ("quality", "aesthetics", "video")
 
 def test_manifests_are_valid_and_complete(demo: DemoSet, demo_tables: dict[str, pa.Table]) -> None:
     stills = sum(s.has_stills for s in SOURCES)
-    assert demo_tables["quality"].num_rows == 7 * stills
-    assert demo_tables["aesthetics"].num_rows == 5 * stills
-    assert demo_tables["video"].num_rows == 2 * 4
+    made = {name: demo_tables[name]["made_for"].to_pylist().count(name) for name in NAMES}
+    assert made == {"quality": 7 * stills, "aesthetics": 5 * stills, "video": 2 * 4}
     for name in NAMES:
         table = check_manifest(demo_tables[name], name, ("mos", "std", "votes", "split"))
         assert sum(demo.counts[name].values()) == table.num_rows
         assert {type(value) for value in table["latent"].to_pylist()} == {float}
+
+
+def test_what_is_held_out_is_rated_for_what_it_was_made_for(
+    demo_tables: dict[str, pa.Table],
+) -> None:
+    also = {}
+    for name in ("quality", "aesthetics"):
+        rows = demo_tables[name].to_pylist()
+        also[name] = {row["uri"] for row in rows if row["made_for"] != name}
+        assert {row["split"] for row in rows if row["made_for"] != name} == {"train"}
+    trained = [row for row in demo_tables["quality"].to_pylist() if row["split"] == "train"]
+    own = {row["uri"] for row in trained if row["made_for"] == "quality"}
+    assert also["aesthetics"] <= own, "the same pictures, rated once more"
+    assert len(also["aesthetics"]) == pytest.approx(len(own) * 2 / 7)  # 3rd and 6th of seven
 
 
 def test_no_source_is_in_two_splits_of_any_set(demo_tables: dict[str, pa.Table]) -> None:

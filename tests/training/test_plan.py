@@ -63,7 +63,7 @@ def test_what_training_would_refuse_the_dry_run_refuses(project: Path, tmp_path:
 
 def test_settings_that_the_model_does_not_have(project: Path) -> None:
     path = project / "configs/train/onealign_pocket.yaml"
-    rows = [f"sets.{i}.rows=10" for i in range(3)]
-    config = load_config(TrainConfig, path, [*rows, "backbone.settings.colour=red"])
+    unread = [f"sets.{i}.{key}" for i in range(3) for key in ("rows=10", "manifest=/nowhere")]
+    config = load_config(TrainConfig, path, [*unread, "backbone.settings.colour=red"])
     with pytest.raises(UserError, match=r"backbone\.settings: .*colour"):
         describe_run(config)
