@@ -48,11 +48,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "quickstart", help="folder to fill")
     output: Path = parser.parse_args(argv).output.resolve()
     require_free(SERVE_PORT, "the endpoint")
-    if output.exists():
-        if any(output.iterdir()) and not (output / "logs").is_dir():
-            raise UserError(f"{output} holds other files: name an empty or a new folder")
-        shutil.rmtree(output)
-    (output / "logs").mkdir(parents=True)
+    clear(output)
     began = time.monotonic()
     summary: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -98,6 +94,18 @@ def main(argv: list[str]) -> None:
         write_report(output, summary, trained, shown)
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
     print_summary(summary, output)
+
+
+def clear(output: Path) -> None:
+    """Makes room for this run: removes what an earlier one left, and refuses anything else."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file: name an empty or a new folder")
+    there = {path.name for path in output.iterdir()} if output.exists() else set()
+    if foreign := sorted(there - {"logs", "scorer", "report.html", "summary.json"}):
+        raise UserError(f"{output} holds other files ({foreign[0]}): name an empty or a new folder")
+    if output.exists():
+        shutil.rmtree(output)
+    (output / "logs").mkdir(parents=True)
 
 
 @contextmanager

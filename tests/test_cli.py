@@ -38,3 +38,11 @@ def test_json_is_what_the_scorer_says(arguments: list[str], small_scorer: Scorer
         assert set(line["scores"]) == {"quality"}
         mean = float(score.tasks["quality"].mean)
         assert line["scores"]["quality"]["mean"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_names_are_shown_as_they_are(arguments: list[str], tmp_path: Path) -> None:
+    odd = ["[/red]", "[bold]x.jpg"]
+    result = CliRunner().invoke(app, [*arguments[:3], *odd])
+    assert result.exit_code == 1
+    for name in odd:
+        assert name in result.stdout

@@ -2,11 +2,15 @@
 
 import json
 import os
+import shlex
+import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from beholder.doctor import checks_table, exit_code, run_checks
@@ -56,11 +60,34 @@ def _print(scores: list[Score], fingerprint: str) -> None:
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for one in scores:
         if one.failure is not None:
-            table.add_row(one.item_id, "", "", "", f"{one.failure.code}: {one.failure.message}")
+            said = f"{one.failure.code}: {one.failure.message}"
+            table.add_row(escape(one.item_id), "", "", "", escape(said))
         for task, d in one.tasks.items():
             probs = " · ".join(f"{100 * p:2.0f}%" for p in d.probs)
-            table.add_row(one.item_id, task, f"{float(d.mean):.2f}", f"{float(d.std):.2f}", probs)
+            name = escape(one.item_id)
+            table.add_row(name, task, f"{float(d.mean):.2f}", f"{float(d.std):.2f}", probs)
     console.print(table)
+
+
+@app.command()
+def stack(
+    cpus: Annotated[int, typer.Option(help="CPUs that Ray may hand out")] = 4,
+) -> None:
+    """Runs S3 and Ray with the demo set on this machine until Ctrl-C; prints how to reach them."""
+    from beholder.datasets.demo import build_demo
+    from beholder.local_stack import ObjectStore, RayCluster
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends both, too
+    with ObjectStore(bucket="beholder") as store:
+        os.environ.update(store.environment())
+        with RayCluster(num_cpus=cpus, object_store_gib=0.5) as ray:
+            print("building the demo set ...", file=sys.stderr)
+            build_demo("s3://beholder/demo", workers=2)
+            for name, value in (store.environment() | ray.environment()).items():
+                print(f"export {name}={shlex.quote(value)}")
+            print("# paste these lines into another shell; Ctrl-C here ends it", flush=True)
+            with suppress(KeyboardInterrupt):
+                signal.pause()
 
 
 @app.command()

@@ -12,6 +12,7 @@ fields carry docstrings or descriptions with their units: these are the text of 
 import argparse
 import difflib
 import os
+import signal
 import sys
 import textwrap
 import types
@@ -382,6 +383,8 @@ def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
     (``| head``) with 141, as a shell would.
     """
     setup_logging()
+    # Asked to end, it cleans up as after an interrupt.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()

@@ -63,7 +63,7 @@ def require_free(port: int, purpose: str) -> None:
         except OSError:
             raise StackError(
                 f"port {port} for {purpose} is taken: stop what listens on it "
-                f"(`ss -ltnp | grep :{port}` shows it) or choose another port"
+                f"(`ss -ltnp | grep :{port}` shows it)"
             ) from None
 
 

@@ -199,3 +199,21 @@ def test_a_manifest_in_s3_that_is_no_parquet(run, s3: ObjectStore, scorer: Path)
     line = run(*_score(uri, scorer, f"s3://{s3.bucket}/bad/out"))
     assert f"{uri} is not a Parquet file" in line
     assert list_files(f"s3://{s3.bucket}/bad") == [uri]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "logs.txt"])
+def test_the_quick_start_removes_nothing_but_its_own(
+    project: Path, tmp_path: Path, foreign: str
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / foreign).write_text("years of work")
+    done = subprocess.run(
+        [sys.executable, "jobs/quickstart.py", "--output", str(tmp_path)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"holds other files ({foreign}): name an empty or a new folder" in done.stderr
+    assert (tmp_path / foreign).read_text() == "years of work"

@@ -174,6 +174,8 @@ def _edit(folder: Path, **changes: object) -> None:
         (lambda f: (f / "model.safetensors").unlink(), "safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 64), "safetensors"),
         (lambda f: _edit(f, preprocessing=0), "preprocessing 0"),
+        (lambda f: (f / "tokenizer.json").write_text('{"version": '), "tokenizer.json is none"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json holds no fields"),
         (lambda f: _edit(f, prompt="riddle"), "prompt 'riddle' is none of scorer"),
         (lambda f: _edit(f, dtype="int3"), "'dtype'.*float32"),
         (lambda f: (f / "config.json").write_text('{"model_type": "owl"}'), "owl"),

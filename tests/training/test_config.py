@@ -82,3 +82,11 @@ def test_the_released_script_is_two_overrides_of_the_paper(project: Path) -> Non
     config = load_config(TrainConfig, project / "configs/train/roc.yaml", released)
     objective = config.objective
     assert (objective.smooth_l1, objective.vote_ce, objective.emd) == (0, 10, 0)
+
+
+@pytest.mark.parametrize("words", ["[]", "[good]", "[good, good]", "[good, '']"])
+def test_level_words_that_are_none(project: Path, words: str) -> None:
+    with pytest.raises(ConfigError, match="at least two and distinct"):
+        load_config(
+            TrainConfig, project / "configs/train/onealign_pocket.yaml", [f"readout.words={words}"]
+        )

@@ -26,6 +26,8 @@ def make_backbone(config: Mapping[str, Any], tokenizer: Path) -> Backbone:
     Raises:
         ValueError: no such backbone, or one whose config or tokenizer is incomplete.
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config.json holds no fields but {config!r:.60}: copy it again")
     kind = config.get("model_type")
     if kind == "mplug_owl2":
         from beholder.backbones.mplug_owl2.model import MplugOwl2

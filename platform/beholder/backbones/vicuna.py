@@ -97,7 +97,10 @@ class VicunaText:
 
     def __init__(self, tokenizer_json: str, tokens_per_frame: int, bos: int, eos: int) -> None:
         self.json = tokenizer_json
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # the library raises no narrower one
+            raise ValueError(f"tokenizer.json is none: {error}: copy it again") from error
         self._tokens_per_frame = tokens_per_frame
         self._bos, self._eos = bos, eos
         self.vocabulary = self._tokenizer.get_vocab_size()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from beholder.items import Failure, Item
@@ -44,6 +45,11 @@ api.add_middleware(BodyLimit)
 @api.exception_handler(RequestError)
 async def _refused(_: Request, error: RequestError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, error.status)
+
+
+@api.exception_handler(HTTPException)
+async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
 # Above the deployments: Serve copies a class with the names it knows at that moment.
@@ -175,8 +181,11 @@ class Ingress:
         limit = self._config.max_items + 16
         try:
             form = await request.form(max_files=limit, max_fields=64)
-        except MultiPartException as error:
-            raise RequestError(400, f"the multipart body can't be read: {error.message}") from error
+        except (MultiPartException, HTTPException) as error:
+            said = error.message if isinstance(error, MultiPartException) else error.detail
+            raise RequestError(
+                400, f"the multipart body can't be read: {said}: send files as form fields 'files'"
+            ) from error
         items = []
         for position, file in enumerate(form.getlist("files")):
             if not isinstance(file, UploadFile):

@@ -87,6 +87,13 @@ class LevelsConfig(JobConfig):
     density: Density = Field(Density.PDF, description="raw probabilities of soft labels")
     form: Form = Field(Form.EXACT, description="how they become soft labels")
 
+    @field_validator("words")
+    @classmethod
+    def _distinct(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if len(words) < 2 or len(set(words)) != len(words) or not all(words):
+            raise ValueError(f"level words must be at least two and distinct, got {list(words)}")
+        return words
+
     def cut_by(self, rule: str) -> dict[str, Any]:
         """What makes the readout for sets of an edge rule."""
         return self.model_dump(mode="json") | {"rule": rule}

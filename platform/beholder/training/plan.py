@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from beholder.config import dump_config
+from beholder.datasets import concatenate
 from beholder.media.storage import StorageError
 from beholder.training.config import SetConfig, TrainConfig
 from beholder.training.model import freeze
@@ -56,6 +57,7 @@ def training_rows(some: SetConfig, config: TrainConfig) -> tuple[int, str]:
         if some.rows is None:
             raise
         return some.rows, f"expected, not read: {error}"
+    concatenate([found])  # refuses labels outside their scale
     return rows_of(found, "train").num_rows, "counted"
 
 
