@@ -13,20 +13,15 @@ from beholder.datasets.public.described import LabelError, PublicSet
 from beholder.datasets.public.media import MediaFolders
 from beholder.datasets.public.tables import Row, read_rows
 from beholder.items import check_manifest
+from beholder.items.manifest import OPTIONAL, REQUIRED
 
 FRACTION_TOLERANCE = 1e-3
 """How far a fraction times the number of answers may be from a whole number of answers."""
 
+_LABELS = ("mos", "std", "votes", "attributes", "dataset", "split")
 TYPES: Mapping[str, pa.DataType] = {
-    "item_id": pa.string(),
-    "uri": pa.string(),
-    "kind": pa.string(),
-    "mos": pa.float64(),
-    "std": pa.float64(),
-    "votes": pa.list_(pa.int32()),
-    "attributes": pa.map_(pa.string(), pa.string()),
-    "dataset": pa.string(),
-    "split": pa.string(),
+    **REQUIRED,
+    **{name: OPTIONAL[name] for name in _LABELS},
     "source": pa.string(),
     "found": pa.bool_(),
 }
