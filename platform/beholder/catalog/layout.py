@@ -1,0 +1,105 @@
+"""Where a catalog keeps what: every URI below its root is made here.
+
+::
+
+    HEAD                                 which snapshot readers see; one conditional write moves it
+    snapshots/2026-11-20.0.json          a snapshot: its files by bucket, counts, audit
+    items/0007/2026-11-20.0-….parquet    state by item_id, bases and nightly deltas
+    scores/0007/2026-11-20.0-….parquet   state by the bytes' sha256
+    leases/2026-11-20.json               which driver may work on a date, by epoch
+    runs/2026-11-20.0/plan.json          what the run will do; names its plan's files
+    runs/2026-11-20.0/plan-…/…parquet    a row group a chunk
+    runs/2026-11-20.0/data/…parquet      chunk and attempt; nothing until a commit names it
+    runs/2026-11-20.0/commits/….json     a chunk's commit record, written once
+    runs/2026-11-20.0/report.html        and report.json, metrics.prom
+"""
+
+import re
+from dataclasses import dataclass
+
+from beholder.errors import UserError
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True)
+class RunId:
+    """A logical date and its revision: 0 for the night itself, more for replays.
+
+    A run's snapshot has the same name.
+    """
+
+    date: str
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if not _DATE.fullmatch(self.date):
+            raise UserError(f"logical date '{self.date}' is none: write it as 2026-11-20")
+
+    def __str__(self) -> str:
+        return f"{self.date}.{self.revision}"
+
+    @classmethod
+    def parse(cls, text: str) -> "RunId":
+        """The id that was printed.
+
+        Raises:
+            UserError: it is none.
+        """
+        date, _, revision = text.partition(".")
+        if not revision.isdecimal():
+            raise UserError(f"'{text}' is no snapshot: write it as 2026-11-20.0")
+        return cls(date, int(revision))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """URIs below a catalog's root.
+
+    Attributes:
+        root: URI of the catalog's folder, without a slash at its end.
+    """
+
+    root: str
+
+    @property
+    def head(self) -> str:
+        """The one object that is ever overwritten by a publication."""
+        return f"{self.root}/HEAD"
+
+    def snapshot(self, snapshot: RunId) -> str:
+        """A snapshot's record."""
+        return f"{self.root}/snapshots/{snapshot}.json"
+
+    def lease(self, date: str) -> str:
+        """The lease of a logical date."""
+        return f"{self.root}/leases/{date}.json"
+
+    def run(self, run: RunId) -> str:
+        """The folder of a run."""
+        return f"{self.root}/runs/{run}"
+
+    def plan(self, run: RunId) -> str:
+        """A run's plan, written once."""
+        return f"{self.run(run)}/plan.json"
+
+    def data(self, run: RunId, chunk: int, attempt: str) -> str:
+        """A chunk's rows as one attempt made them; attempts never share a file."""
+        return f"{self.run(run)}/data/{chunk:08d}-{attempt}.parquet"
+
+    def commit(self, run: RunId, chunk: int) -> str:
+        """The record that makes one attempt the chunk's."""
+        return f"{self.run(run)}/commits/{chunk:08d}.json"
+
+    def state(self, table: str, bucket: int, name: str) -> str:
+        """A file of one bucket of ``items`` or ``scores``."""
+        return f"{self.root}/{table}/{bucket:04d}/{name}.parquet"
+
+    def relative(self, uri: str) -> str:
+        """A URI below the root as records keep it, so that a catalog can be moved."""
+        assert uri.startswith(f"{self.root}/"), uri
+        return uri.removeprefix(f"{self.root}/")
+
+    def absolute(self, path: str) -> str:
+        """The URI of what :meth:`relative` gave."""
+        return f"{self.root}/{path}"
