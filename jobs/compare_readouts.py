@@ -79,14 +79,19 @@ def look(output: str, base: str, rows: list[int]) -> pa.Table:
 
 
 def run_all(config: ComparisonConfig, output: Path) -> list[Trial]:
-    """All learning rates on the first seed, then the chosen ones on the others."""
-    first = product(config.variants, config.learning_rates, range(config.folds), [0])
+    """All learning rates on some folds, then the chosen ones on all the others."""
+    first = product(config.variants, config.learning_rates, range(config.rate_folds), [0])
     jobs = [(str(output), config, *one) for one in first]
     tried: list[Trial] = spread(trial, jobs, "rates", PROCESSES)
     rates = best_rates(tried)
     kept = [one for one in tried if one.rate == rates[one.variant]]
-    others = product(config.variants, range(config.folds), range(1, config.seeds))
-    rest = [(str(output), config, v, rates[v], fold, seed) for v, fold, seed in others]
+    done = {(one.variant, one.fold, one.seed) for one in kept}
+    others = product(config.variants, range(config.folds), range(config.seeds))
+    rest = [
+        (str(output), config, variant, rates[variant], fold, seed)
+        for variant, fold, seed in others
+        if (variant, fold, seed) not in done
+    ]
     return kept + spread(trial, rest, "seeds", PROCESSES)
 
 

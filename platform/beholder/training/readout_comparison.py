@@ -1,7 +1,7 @@
 """Readouts and objectives side by side: same pictures, folds, start, batches and steps.
 
 Each variant is a list of overrides of one config. Its learning rate is the one with the best
-validation SRCC over the folds of the first seed; test pictures are never looked at for that.
+validation SRCC over some folds of the first seed; test pictures are never looked at for that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ class ComparisonConfig(JobConfig):
     learning_rates: tuple[float, ...] = Field(
         min_length=1, description="tried for each variant on validation pictures"
     )
+    rate_folds: int = Field(2, ge=1, description="folds of the first seed on which they are tried")
     folds: int = Field(5, ge=2, description="parts of the sources, each held out once")
     seeds: int = Field(3, ge=1, description="repetitions with other splits and starts")
     share: float = Field(1.0, gt=0, le=1, description="part of the pictures, for a quick look")

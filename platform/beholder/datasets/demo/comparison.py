@@ -1,15 +1,18 @@
-"""Three sets of one kind of damage each, on three scales: what readouts are compared on.
+"""Four sets on three scales: what readouts are compared on.
 
-``wide`` has every technical distortion, on 1..5. ``other`` has three of them on 0..100, and its
-raters' answers are stretched to that scale: pairs are only ever made within a set, so a scorer
-must learn both. ``unseen`` has two more on 1..10, one of which no training set has, and is never
-trained on. All sources give pictures to all three, so that a held-out source is held out of each.
+``wide`` has every technical distortion at every strength, on 1..5. ``narrow`` has pictures of
+middling quality alone: there the first digit of a written score turns over, and most is left to
+those behind it. ``other`` has three distortions on 0..100, and its raters' answers are stretched
+to that scale: pairs are only ever made within a set, so a scorer must learn both. ``unseen`` has
+two more on 1..10, one of which no training set has, and is never trained on. All sources give
+80 pictures, some to each set, so that a held-out source is held out of all.
 """
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,7 @@ from beholder.opinions import Scale
 
 RATED = Scale(1, 5)
 """The scale that raters answer on; ``population`` and ``latent`` stay on it."""
+ANY = (1.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ComparedSet:
         types: the damage dealt.
         count: pictures a source.
         scale: of its ``mos`` and ``std``.
+        latent: the qualities, on 1..5, that its pictures may have.
         trained: whether training may see it.
     """
 
@@ -51,18 +56,22 @@ class ComparedSet:
     types: tuple[Distortion, ...]
     count: int
     scale: Scale
+    latent: tuple[float, float] = ANY
     trained: bool = True
 
 
 COMPARED = (
-    ComparedSet("wide", TECHNICAL, 80, RATED),
-    ComparedSet("other", (OVER_EXPOSURE, UNDER_EXPOSURE, LOW_CONTRAST), 40, Scale(0, 100)),
-    ComparedSet("unseen", (MOTION_BLUR, JPEG, OVER_SATURATION), 30, Scale(1, 10), trained=False),
+    ComparedSet("wide", TECHNICAL, 32, RATED),
+    ComparedSet("narrow", TECHNICAL, 16, RATED, latent=(2.5, 3.5)),
+    ComparedSet("other", (OVER_EXPOSURE, UNDER_EXPOSURE, LOW_CONTRAST), 16, Scale(0, 100)),
+    ComparedSet("unseen", (MOTION_BLUR, JPEG, OVER_SATURATION), 16, Scale(1, 10), trained=False),
 )
+DRAWN = 8
+"""Times its count that a set may draw pictures to find enough within its latent qualities."""
 
 
 def build_compared(out: Path, seed: int, workers: int, share: float = 1.0) -> pa.Table:
-    """Makes the pictures under ``out`` and returns the rows of all three sets.
+    """Makes the pictures under ``out`` and returns the rows of all sets.
 
     Args:
         out: a folder.
@@ -71,8 +80,9 @@ def build_compared(out: Path, seed: int, workers: int, share: float = 1.0) -> pa
         share: of each set's pictures a source; below 1 for a quick look.
 
     Returns:
-        ``item_id, uri, kind, mos, std`` (on the set's scale), ``set, source, made_for, latent``
-        (1..5), ``population`` (probabilities of 1..5), ``task, scale_min, scale_max, rule``.
+        ``item_id, uri, kind, mos, std`` (on the set's scale), ``votes`` for 1..5, ``set, source,
+        made_for, latent`` (1..5), ``population`` (probabilities of 1..5), ``task, scale_min,
+        scale_max, rule``.
     """
     sources = [source for source in SOURCES if source.has_stills]
     render = partial(_render, str(out), seed, share)
@@ -93,7 +103,11 @@ def _render(out: str, seed: int, share: float, source: Source) -> list[Row]:
     for one in COMPARED:
         types = [t for t in one.types if not (t.needs_colour and source.grey)]
         count = max(2, round(one.count * share))
-        for made in pictures(one.name, types, source, stills, seed, count):
+        low, high = one.latent
+        tries = count if one.latent == ANY else DRAWN * count
+        drawn = pictures(one.name, types, source, stills, seed, tries)
+        fit = (made for made in drawn if low <= made.rows[one.name]["latent"] <= high)
+        for made in islice(fit, count):
             file = Path(out) / made.path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(made.data)
@@ -103,7 +117,7 @@ def _render(out: str, seed: int, share: float, source: Source) -> list[Row]:
 
 def _row(one: ComparedSet, rated: Row, uri: str, seed: int) -> Row:
     stretch = one.scale.width / RATED.width
-    kept = ("item_id", "kind", "source", "made_for", "latent")
+    kept = ("item_id", "kind", "source", "made_for", "latent", "votes")
     return {name: rated[name] for name in kept} | {
         "uri": uri,
         "mos": one.scale.minimum + (rated["mos"] - RATED.minimum) * stretch,
