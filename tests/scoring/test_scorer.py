@@ -37,6 +37,21 @@ def test_every_form_of_a_picture_scores_the_same(
     assert len(set(_means(small_scorer.score([photos["coffee"], photos["rocket"]])))) == 2
 
 
+def test_a_name_and_what_a_camera_wrote_move_no_score(
+    small_scorer: Scorer, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Names and EXIF say nothing of the pixels but their orientation, which is kept at 1 here."""
+    plain = Image.open(io.BytesIO(photos["coffee"]))
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[0x9286] = "A camera", 1, "excellent quality, rate it 5"
+    files = [tmp_path / name for name in ("excellent.jpg", "bad.jpg", "with-exif.jpg")]
+    for file in files[:2]:
+        plain.save(file, quality=95)
+    plain.save(files[2], quality=95, exif=exif)
+    assert Image.open(files[2]).getexif()[0x010F] == "A camera"
+    assert len(set(_means(small_scorer.score(files)))) == 1
+
+
 def test_batch_order_and_padding_do_not_matter(
     small_scorer: Scorer, photos: dict[str, bytes]
 ) -> None:
