@@ -31,6 +31,8 @@ def main(argv: list[str]) -> None:
 
     summary = train(arguments.config)
     for name, metrics in summary["metrics"].items():
+        if "not_measured" in metrics:
+            print(f"{name}: not measured: {metrics['not_measured']}")
         for column in arguments.config.evaluate:
             if column in metrics:
                 print(f"{name}: SRCC against {column} {metrics[column]['srcc']:.3f}")

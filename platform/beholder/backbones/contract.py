@@ -126,6 +126,8 @@ class BackboneSpec:
         vocabulary: V.
         tokens_per_frame: media tokens that a frame takes in a row.
         parts: parameter-name prefixes of ``vision``, ``projector`` and ``language``.
+        embeddings: parameter-name prefixes of the token embedding and of the head, whose rows
+            are the vocabulary.
         lora_targets: module-name endings that LoRA adapts by default.
     """
 
@@ -134,6 +136,7 @@ class BackboneSpec:
     vocabulary: int
     tokens_per_frame: int
     parts: Mapping[str, tuple[str, ...]]
+    embeddings: tuple[str, ...]
     lora_targets: tuple[str, ...]
 
 

@@ -81,8 +81,13 @@ def few_shot(table: pa.Table, fraction: float, seed: int) -> pa.Table:
     training = sorted(
         (row for row, split in enumerate(splits) if split == TRAIN), key=lambda r: order[items[r]]
     )
-    left = set(training[max(1, round(fraction * len(training))) :])
+    left = set(training[few_rows(len(training), fraction) :])
     return table.filter(pa.array([row not in left for row in range(count)], pa.bool_()))
+
+
+def few_rows(count: int, fraction: float) -> int:
+    """How many of so many training rows :func:`few_shot` takes."""
+    return max(1, round(fraction * count))
 
 
 def _labelled(one: TrainingSet) -> pa.Table:

@@ -12,12 +12,12 @@ import pyarrow as pa
 from beholder.datasets.public.described import LabelError
 from beholder.datasets.public.media import Listings, absolute
 from beholder.datasets.public.reading import TYPES, check_unique, number
+from beholder.datasets.splits import SPLITS
 from beholder.items import check_manifest
 from beholder.opinions import Scale
 
 OPTIONAL = ("item_id", "kind", "std", "split", "source")
 WRITTEN = ("dataset", "found")
-SPLITS = ("train", "val", "test")
 
 
 def own_csv(path: str | Path, base: str, scale: Scale, kind: str, dataset: str) -> pa.Table:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-TRAIN, VAL, TEST = "train", "val", "test"
+SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
 
 
 def split_sources(groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from beholder.config import JobConfig
 from beholder.conversations import PROMPTS
@@ -11,10 +11,20 @@ from beholder.opinions import LEVEL_WORDS
 from beholder.opinions.soft_labels import Density, Form
 
 
+def _folder_name(name: str) -> str:
+    if not name or "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError("it names a folder: give it at least one letter and no path")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""A name that becomes one folder's, so never a path."""
+
+
 class SetConfig(JobConfig):
     """One data set in the mix."""
 
-    name: str = Field(description="name in reports and metrics")
+    name: FolderName = Field(description="name in reports and metrics")
     manifest: str = Field(description="URI of its Parquet manifest (columns mos and split)")
     task: Literal["quality", "aesthetics"] = Field(description="what its MOS rates")
     scale: tuple[float, float] = Field(
@@ -30,9 +40,41 @@ class SetConfig(JobConfig):
     )
     rows: int | None = Field(
         None,
-        description="training rows expected; refused if the manifest has another number, and "
-        "used by --dry-run where the manifest can't be read",
+        description="training rows expected, before a fraction is taken; refused if the manifest "
+        "has another number, and used by --dry-run where the manifest can't be read",
     )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="part of the training rows that is learned from (few-shot)"
+    )
+    fraction_seed: int = Field(0, description="of the choice of that part")
+    share: float | None = Field(
+        None,
+        gt=0,
+        description="relative weight of the set where mixing is weighted: its part of an epoch is "
+        "this over the sum of all",
+    )
+
+
+class LoraConfig(JobConfig):
+    """Low-rank adapters on the language part, whose own weights then stay as they are.
+
+    Q-Align's and DeQA-Score's releases have rank 128, alpha 256 and dropout .05 on mPLUG-Owl2's
+    default targets; RealQA has rank 128 on all linear layers.
+    """
+
+    rank: int = Field(128, ge=1, description="width of an adapter")
+    alpha: float = Field(256.0, gt=0, description="an adapter's output is scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="on what enters an adapter, in training")
+    targets: tuple[str, ...] | Literal["all-linear"] | None = Field(
+        None,
+        description="endings of the names of the layers that are adapted, or all-linear; none: "
+        "the backbone's own choice",
+    )
+
+    @property
+    def scaling(self) -> float:
+        """What an adapter's output is multiplied by."""
+        return self.alpha / self.rank
 
 
 class BackboneConfig(JobConfig):
@@ -49,13 +91,28 @@ class BackboneConfig(JobConfig):
         description="fields of config.json that differ from its default",
     )
     train: tuple[Literal["vision", "projector", "language"], ...] = Field(
-        ("projector", "language"), description="parts whose weights are trained"
+        ("projector", "language"), description="parts whose weights are all trained"
+    )
+    lora: LoraConfig | None = Field(
+        None,
+        description="low-rank adapters on the language part instead of all its weights; where the "
+        "readout brings new tokens, token embedding and head are trained whole beside them",
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="weights in training")
     gradient_checkpointing: bool = Field(
         False,
         description="recompute activations in the backward pass instead of keeping them",
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "BackboneConfig":
+        if self.lora is not None and "language" in self.train:
+            others = ", ".join(part for part in self.train if part != "language")
+            raise ValueError(
+                "lora trains adapters in place of the language part, which train names: set "
+                f"backbone.train to [{others}], or lora to null"
+            )
+        return self
 
 
 class ScheduleConfig(JobConfig):
@@ -213,10 +270,15 @@ class WorkersConfig(JobConfig):
 class TrainConfig(JobConfig):
     """One training run of one scorer on one mix."""
 
-    name: str = Field(description="name of the run's folder")
+    name: FolderName = Field(description="name of the run's folder")
     storage: str = Field(description="URI under which the run's folder is made")
     seed: int = Field(0, description="of order, initialisation, dropout and paraphrases")
-    sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix, concatenated")
+    sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix")
+    mixing: Literal["concatenate", "weighted"] = Field(
+        "concatenate",
+        description="an epoch has every row once; or as many places, dealt to the sets by their "
+        "shares, each set's rows in turn",
+    )
     backbone: BackboneConfig = Field(description="the model")
     readout: ReadoutConfig = Field(LevelsConfig(), description="how opinions are written and read")
     objective: ObjectiveConfig = Field(ObjectiveConfig(), description="what is minimised")
@@ -306,6 +368,12 @@ class TrainConfig(JobConfig):
         for some in self.sets:
             if some.scale[0] >= some.scale[1]:
                 raise ValueError(f"set {some.name}: scale {some.scale} must be [minimum, maximum]")
+            if (some.share is None) == (self.mixing == "weighted"):
+                given = "no share" if some.share is None else f"a share of {some.share:g}"
+                raise ValueError(
+                    f"set {some.name} has {given} and mixing is {self.mixing}: shares are what "
+                    "mixing weighted deals by, one for each set"
+                )
         if len({s.name for s in self.sets}) != len(self.sets):
             raise ValueError("two sets have one name: give each its own")
         return self

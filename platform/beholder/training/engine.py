@@ -66,6 +66,7 @@ def make_engine(model: nn.Module, config: TrainConfig, steps: int) -> Any:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]  # adapters alone have no vectors
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
     rates = LambdaLR(optimizer, lambda step: learning_rate_at(step, steps, schedule.warmup))
     engine, *_ = deepspeed.initialize(

@@ -28,6 +28,7 @@ from beholder.logs import Progress
 from beholder.media.limits import Limits
 from beholder.media.stage import Stage, Staged
 from beholder.training import checkpoints
+from beholder.training.adapters import remove_adapters
 from beholder.training.config import TrainConfig
 from beholder.training.engine import import_deepspeed
 from beholder.training.feed import CachedStates, calibrate, opinions
@@ -141,6 +142,7 @@ def train_rows(
                 (folder / checkpoints.WEIGHTS).replace(best)
 
         trainer.run(report)
+        remove_adapters(backbone)  # they are merged into the best weights
         load_weights(backbone, Path(name))
     return trainer, selected
 

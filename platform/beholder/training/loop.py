@@ -23,12 +23,13 @@ from beholder.backbones import Backbone, Read
 from beholder.evaluation import srcc
 from beholder.readouts import Readout, make_readout
 from beholder.training import checkpoints
+from beholder.training.adapters import merge_adapters
 from beholder.training.config import TrainConfig
 from beholder.training.engine import make_engine, whole_state
 from beholder.training.feed import BatchBuilder, MediaSource, Opinion, refuse_failures
 from beholder.training.model import TrainingModel, freeze
 from beholder.training.objective import Objective
-from beholder.training.order import FILLER, Order
+from beholder.training.order import FILLER, order_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Trainer:
     failed: int = 0
 
     def __post_init__(self) -> None:
-        config, schedule = self.config, self.config.schedule
+        config = self.config
         self.readout = make_readout(config.readout.model_dump(mode="json"))
         readouts: Mapping[str, Readout] = {
             rule: make_readout(config.readout.cut_by(rule))
@@ -94,11 +95,8 @@ class Trainer:
             self.media.blank,
             votes=config.objective.needs_votes,
         )
-        size = len(self.mix.train)
-        sets = np.array([self.mix.rows[i].set_number for i in self.mix.train])
-        paired = sets if config.objective.fidelity else None
-        self.order = Order(size, schedule.epochs, schedule.global_batch, config.seed, paired)
-        freeze(self.backbone, config.backbone.train)
+        self.order = order_of(config, [self.mix.sets[i] for i in self.mix.train])
+        freeze(self.backbone, config)
         self.token_ids = self.backbone.token_ids(self.readout.words())
         self.device = next(self.backbone.parameters()).device
         support = torch.from_numpy(self.readout.support)
@@ -175,7 +173,9 @@ class Trainer:
             stage = self.config.deepspeed.stage
             state = whole_state(self.engine, self.backbone, stage)
             if self.rank == 0:
-                save_file(dict(state), folder / checkpoints.WEIGHTS)
+                lora = self.config.backbone.lora
+                whole = dict(state) if lora is None else merge_adapters(state, lora.scaling)
+                save_file(whole, folder / checkpoints.WEIGHTS)
                 (folder / checkpoints.CURVE).write_text(json.dumps(self.curve), "utf-8")
             checkpoints.commit(folder, self.rank)
             report(metrics, folder)

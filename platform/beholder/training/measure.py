@@ -1,5 +1,6 @@
 """The end of a run: the test split scored as any catalog is, and what people said beside it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,13 @@ import pyarrow.parquet as pq
 from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_catalog
 from beholder.datasets import TrainingSet
 from beholder.evaluation import evaluate, mean_mass
+from beholder.logs import event
 from beholder.media.storage import exists, write_bytes
 from beholder.readouts import Readout, make_readout
 from beholder.training.config import TrainConfig
+from beholder.training.sets import NO_TEST_ROWS
+
+log = logging.getLogger(__name__)
 
 
 def measure(
@@ -23,7 +28,8 @@ def measure(
 
     Against ``mos`` errors and spreads are on the set's own scale, through the readout's inverse
     maps; other columns, whose scale nobody declared, are compared with its scores as they are.
-    Intervals are clustered by the manifest's column ``source`` where it has one.
+    Intervals are clustered by the manifest's column ``source`` where it has one. A set without
+    test rows has ``not_measured``, the reason, in place of metrics.
 
     Args:
         sets: the mix's.
@@ -36,6 +42,8 @@ def measure(
     for one in sets:
         rows = one.table.filter(pc.equal(one.table["split"], "test"))
         if not rows.num_rows:
+            event(log, "set.not_measured", set=one.name, reason=NO_TEST_ROWS)
+            metrics[one.name] = {"items": 0, "not_measured": NO_TEST_ROWS}
             continue
         manifest = f"{output}/{one.name}/manifest.parquet"
         sink = pa.BufferOutputStream()

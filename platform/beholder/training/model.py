@@ -4,8 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from beholder.backbones import Backbone
+from beholder.training.adapters import add_adapters, is_adapter
 from beholder.training.batch import TrainBatch
+from beholder.training.config import TrainConfig
 from beholder.training.objective import Objective
+from beholder.training.start import new_tokens
 
 
 class TrainingModel(nn.Module):
@@ -31,13 +34,30 @@ class TrainingModel(nn.Module):
         return self.objective(logits, item)
 
 
-def freeze(backbone: Backbone, trained: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """Sets which parts are trained; returns (all, trained) parameters a part."""
-    counts: dict[str, tuple[int, int]] = {}
-    for part, prefixes in backbone.spec.parts.items():
-        some = [p for name, p in backbone.named_parameters() if name.startswith(prefixes)]
-        for parameter in some:
-            parameter.requires_grad_(part in trained)
-        total = sum(p.numel() for p in some)
-        counts[part] = (total, total if part in trained else 0)
+def freeze(backbone: Backbone, config: TrainConfig) -> dict[str, tuple[int, int]]:
+    """Sets which weights are trained, and adds LoRA's; returns (all, trained) parameters a part.
+
+    Beside LoRA, token embedding and head are trained whole where the readout brings new tokens:
+    the rows of all tokens that occur move then, not the new ones alone.
+
+    Args:
+        backbone: with the readout's new tokens.
+        config: the run's.
+
+    Raises:
+        ConfigError: LoRA's targets are none.
+    """
+    wanted, parts = config.backbone, backbone.spec.parts
+    whole = tuple(prefix for part in wanted.train for prefix in parts[part])
+    if wanted.lora is not None:
+        add_adapters(backbone, wanted.lora, config.seed)
+        whole += backbone.spec.embeddings if new_tokens(config) else ()
+    counts = dict.fromkeys(parts, (0, 0))
+    for name, parameter in backbone.named_parameters():
+        trained = name.startswith(whole) or is_adapter(name)
+        parameter.requires_grad_(trained)
+        part = next(part for part, prefixes in parts.items() if name.startswith(prefixes))
+        total, learned = counts[part]
+        size = parameter.numel()
+        counts[part] = (total + size, learned + size * trained)
     return counts

@@ -1,14 +1,17 @@
 """What a run would do, computed from its config alone: no GPU, no weights, no Ray."""
 
+from itertools import chain
 from typing import NamedTuple
 
-from beholder.config import dump_config
-from beholder.datasets import concatenate
-from beholder.media.storage import StorageError
+import torch
+
+from beholder.config import ConfigError, dump_config
+from beholder.datasets import concatenate, few_rows
+from beholder.media.storage import StorageError, exists
 from beholder.training.config import SetConfig, TrainConfig
 from beholder.training.model import freeze
-from beholder.training.order import Order
-from beholder.training.sets import load_set, rows_of
+from beholder.training.order import Order, order_of
+from beholder.training.sets import NO_TEST_ROWS, load_set, rows_of
 from beholder.training.start import sketch
 
 _GIB = 2**30
@@ -50,15 +53,17 @@ def memory_by_stage(
 
 
 def training_rows(some: SetConfig, config: TrainConfig) -> tuple[int, str]:
-    """Training rows of a set, and whether they were counted or are the config's word."""
+    """Training rows that are learned from, and how they were found: counted, or by the config."""
+    part = "" if some.fraction == 1 else f"{some.fraction:g} of all by seed {some.fraction_seed}, "
     try:
         found = load_set(some, config)
     except StorageError as error:
         if some.rows is None:
             raise
-        return some.rows, f"expected, not read: {error}"
+        return few_rows(some.rows, some.fraction), f"{part}expected, not read: {error}"
     concatenate([found])  # refuses labels outside their scale
-    return rows_of(found, "train").num_rows, "counted"
+    tested = "" if rows_of(found, "test").num_rows else f"; {NO_TEST_ROWS}: it is not measured"
+    return rows_of(found, "train").num_rows, f"{part}counted{tested}"
 
 
 def describe_run(config: TrainConfig) -> str:
@@ -66,32 +71,85 @@ def describe_run(config: TrainConfig) -> str:
 
     Raises:
         UserError: what :func:`~beholder.training.sets.load_set` refuses, but for a manifest
-            that can't be read while its set says ``rows``; or sizes that no model has.
+            that can't be read while its set says ``rows``; start weights that are not there; or
+            sizes that no model has.
     """
+    weights = _weights(config)
     counts = [training_rows(some, config) for some in config.sets]
-    total = sum(rows for rows, _ in counts)
-    schedule, workers = config.schedule, config.workers.count
-    order = Order(total, schedule.epochs, schedule.global_batch, config.seed)
-    lines = ["# resolved config", dump_config(config), "# data mix"]
-    for some, (rows, how) in zip(config.sets, counts, strict=True):
-        share = rows / total
-        lines.append(f"{some.name:<12} {some.task:<11} {rows:>9,} rows {share:>6.1%}  {how}")
-    lines += ["", "# steps", f"{total:,} rows x {schedule.epochs} epochs / {schedule.global_batch}"]
-    accumulation = schedule.global_batch // (workers * schedule.micro_batch)
-    lines.append(
-        f"{order.steps:,} optimizer steps; on each of {workers} workers {accumulation} "
-        f"micro-batches of {schedule.micro_batch} a step"
+    names = [[some.name] * rows for some, (rows, _) in zip(config.sets, counts, strict=True)]
+    order = order_of(config, list(chain.from_iterable(names)))
+    parts = _parameters(config)
+    return "\n".join(
+        [
+            *("# resolved config", dump_config(config), *_mix(config, counts, order)),
+            *("", *_steps(config, order), "", *_model(config, parts), *weights),
+            *("", *_memory(config, parts)),
+        ]
     )
-    parts = freeze(sketch(config), config.backbone.train)
-    lines += ["", "# parameters"]
-    for part, (everything, trained) in parts.items():
-        lines.append(f"{part:<12} {everything:>15,}  {'trained' if trained else 'frozen'}")
+
+
+def _weights(config: TrainConfig) -> list[str]:
+    """Whether the start weights are there; as manifests, they needn't be within reach."""
+    uri = config.backbone.weights
+    if uri is None:
+        return []
+    try:
+        there = exists(f"{uri.rstrip('/')}/config.json")
+    except StorageError as error:
+        return [f"weights not looked at: {error}"]
+    if not there:
+        raise ConfigError(
+            f"backbone.weights {uri} has no config.json: give the URI of a folder that holds a "
+            "converted checkpoint"
+        )
+    return [f"weights {uri}"]
+
+
+def _mix(config: TrainConfig, counts: list[tuple[int, str]], order: Order) -> list[str]:
+    lines = ["# data mix"]
+    for some, (rows, how) in zip(config.sets, counts, strict=True):
+        share = order.places[some.name] / order.epoch_rows
+        lines.append(f"{some.name:<12} {some.task:<11} {rows:>9,} rows {share:>6.1%}  {how}")
+    return lines
+
+
+def _steps(config: TrainConfig, order: Order) -> list[str]:
+    schedule, workers = config.schedule, config.workers.count
+    accumulation = schedule.global_batch // (workers * schedule.micro_batch)
+    return [
+        "# steps",
+        f"{len(order.sets):,} rows x {schedule.epochs} epochs / {schedule.global_batch}",
+        f"{order.steps:,} optimizer steps; on each of {workers} workers {accumulation} "
+        f"micro-batches of {schedule.micro_batch} a step",
+    ]
+
+
+def _parameters(config: TrainConfig) -> dict[str, tuple[int, int]]:
+    """(all, trained) of each part and, last, of all."""
+    with torch.device("meta"):
+        parts = freeze(sketch(config), config)
     everything, trained = (sum(column) for column in zip(*parts.values(), strict=True))
-    lines.append(f"{'all':<12} {everything:>15,}  {trained:,} trained")
-    lines += ["", f"# memory a GPU on {workers} workers, GiB, without activations"]
+    return parts | {"all": (everything, trained)}
+
+
+def _model(config: TrainConfig, parts: dict[str, tuple[int, int]]) -> list[str]:
+    lines = ["# parameters"]
+    for part, (everything, trained) in parts.items():
+        whole = {0: "frozen", everything: "trained"} if part != "all" else {}
+        said = whole.get(trained, f"{trained:,} trained")
+        lines.append(f"{part:<12} {everything:>15,}  {said}")
+    lora = config.backbone.lora
+    if lora is not None:
+        lines.append(f"adapters of rank {lora.rank}, scaled by {lora.scaling:g}, in language")
+    return lines
+
+
+def _memory(config: TrainConfig, parts: dict[str, tuple[int, int]]) -> list[str]:
+    workers = config.workers.count
+    lines = [f"# memory a GPU on {workers} workers, GiB, without activations"]
     lines.append(f"{'stage':<7}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'total':>8}")
     bfloat16 = config.backbone.dtype == "bfloat16"
-    table = memory_by_stage(everything, trained, workers, bfloat16, config.deepspeed.offload)
+    table = memory_by_stage(*parts["all"], workers, bfloat16, config.deepspeed.offload)
     for stage, memory in table.items():
         weights, gradients, optimizer = (part / _GIB for part in memory)
         chosen = "  <- this config" if stage == config.deepspeed.stage else ""
@@ -99,4 +157,4 @@ def describe_run(config: TrainConfig) -> str:
             f"ZeRO {stage} {weights:>9.2f}{gradients:>11.2f}{optimizer:>11.2f}"
             f"{memory.total / _GIB:>8.2f}{chosen}"
         )
-    return "\n".join(lines)
+    return lines

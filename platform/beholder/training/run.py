@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.train
@@ -48,6 +49,7 @@ from beholder.training.features import cache_states
 from beholder.training.feed import CachedStates, MediaSource, calibrate, opinions
 from beholder.training.loop import Mix, Trainer
 from beholder.training.measure import measure
+from beholder.training.order import order_of
 from beholder.training.sets import load_set, rows_of
 from beholder.training.start import start_backbone
 from beholder.training.stream import StreamedPixels
@@ -71,6 +73,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     sets = [load_set(some, config) for some in config.sets]
     mix = concatenate([replace(one, table=rows_of(one, "train", "val")) for one in sets])
     mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
+    order_of(config, mix.filter(pc.equal(mix["split"], "train"))["set"].to_pylist())
     start_backbone(config, weights=False)
     connect()  # only now: what is wrong with the input is said without a cluster
     claim(run, config, mix)

@@ -1,19 +1,25 @@
 """A run's data sets, checked against what its config expects of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beholder.config import ConfigError
-from beholder.datasets import TrainingSet
+from beholder.datasets import TrainingSet, few_shot
 from beholder.datasets.manifests import load_manifest
+from beholder.datasets.splits import SPLITS
 from beholder.opinions import LevelRule, Scale
 from beholder.readouts import Votes, make_readout
 from beholder.training.config import SetConfig, TrainConfig
 
+NO_TEST_ROWS = "no row in split 'test'"
+"""Why a set is not measured at the end of a run."""
+
 
 def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
-    """One set's manifest.
+    """One set's manifest, with the part of its training rows that is learned from.
 
     Args:
         some: the set.
@@ -21,12 +27,14 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
 
     Raises:
         ConfigError: it has another number of training rows than ``rows``, no row to train on or
-            to select by, or opinions that the readout or the objective can't use.
+            to select by, a split that is none, text to be measured against, or opinions that the
+            readout or the objective can't use.
         ManifestError: a column is missing.
         StorageError: it can't be read.
     """
     table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate))
     scale, rule = Scale(*some.scale), LevelRule(some.rule)
+    _check_columns(some, table, config)
     found = TrainingSet(some.name, table, some.task, scale, rule)
     count = rows_of(found, "train").num_rows
     if some.rows is not None and count != some.rows:
@@ -34,6 +42,8 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
             f"set {some.name} expects {some.rows} training rows and {some.manifest} has {count}: "
             "correct sets.rows or rebuild the manifest"
         )
+    if some.fraction < 1:
+        found = replace(found, table=few_shot(table, some.fraction, some.fraction_seed))
     for split in ("train", "val"):
         if not rows_of(found, split).num_rows:
             raise ConfigError(
@@ -42,6 +52,23 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
             )
     _check_labels(some, found, config)
     return found
+
+
+def _check_columns(some: SetConfig, table: pa.Table, config: TrainConfig) -> None:
+    """Refuses splits that nobody would read, and text to be measured against."""
+    strange = table.filter(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))))
+    if strange.num_rows:
+        raise ConfigError(
+            f"set {some.name}: item '{strange['item_id'][0]}' of {some.manifest} is in split "
+            f"'{strange['split'][0]}': use {', '.join(SPLITS)}, or leave the row out"
+        )
+    for column in config.evaluate:
+        kind = table[column].type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise ConfigError(
+                f"evaluate names column '{column}', which holds {kind} in {some.manifest} (set "
+                f"{some.name}): name columns of numbers"
+            )
 
 
 def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> None:

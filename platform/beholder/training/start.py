@@ -15,6 +15,7 @@ from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.config import ConfigError
 from beholder.media.storage import fetch_tree
 from beholder.readouts import make_readout
+from beholder.training.adapters import adapted_layers
 from beholder.training.config import TrainConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,8 +32,9 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
         weights: False leaves pretrained weights out, where only the spec is wanted.
 
     Raises:
-        ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit; or its
-            language part is frozen, and can't learn tokens that it lacks.
+        ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit; its
+            language part is frozen, and can't learn tokens that it lacks; or LoRA's targets are
+            none.
     """
     wanted = config.backbone
     torch.manual_seed(config.seed)
@@ -68,17 +70,20 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
         except ValueError as error:
             where = f"backbone.weights {wanted.weights}" if wanted.weights else "backbone.settings"
             raise ConfigError(f"{where}: {error}") from error
-    added = backbone.add_tokens(_new_tokens(config))
-    if added and "language" not in wanted.train:
+    added = backbone.add_tokens(new_tokens(config))
+    if wanted.lora is not None:
+        adapted_layers(backbone, wanted.lora)  # refuses what would fail on the workers
+    elif added and "language" not in wanted.train:
         raise ConfigError(
             f"readout {config.readout.name} brings the token '{added[0]}' and more that this "
-            "backbone has yet to learn: add language to backbone.train"
+            "backbone has yet to learn: add language to backbone.train, or give backbone.lora"
         )
     backbone.gradient_checkpointing = wanted.gradient_checkpointing
     return backbone.to(DTYPES[wanted.dtype])
 
 
-def _new_tokens(config: TrainConfig) -> tuple[str, ...]:
+def new_tokens(config: TrainConfig) -> tuple[str, ...]:
+    """The tokens that the run's readout brings."""
     return make_readout(config.readout.model_dump(mode="json")).new_tokens()
 
 
@@ -96,10 +101,10 @@ def sketch(config: TrainConfig) -> Backbone:
         with torch.device("meta"):
             if wanted.name == "pocket":
                 pocket = Pocket(PocketConfig(**wanted.settings), default_tokenizer())
-                pocket.add_tokens(_new_tokens(config))
+                pocket.add_tokens(new_tokens(config))
                 return pocket
             settings = {**real_config(), **wanted.settings}
-            settings["vocab_size"] += len(_new_tokens(config))
+            settings["vocab_size"] += len(new_tokens(config))
             return MplugOwl2(settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"backbone.settings: {error}") from error

@@ -176,6 +176,7 @@ def backbone_spec(owl: OwlConfig) -> BackboneSpec:
         vocabulary=owl.vocab_size,
         tokens_per_frame=owl.tokens_per_frame,
         parts=PARTS,
+        embeddings=EMBEDDINGS,
         lora_targets=LORA_TARGETS,
     )
 

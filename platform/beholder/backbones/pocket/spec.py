@@ -23,5 +23,6 @@ def make_spec(size: int, hidden: int, vocabulary: int, tokens: int) -> BackboneS
             "projector": ("abstractor.",),
             "language": ("embed_tokens.", "positions.", "layers.", "norm.", "lm_head."),
         },
+        embeddings=("embed_tokens.", "lm_head."),
         lora_targets=("attention.query", "attention.key_value"),
     )
