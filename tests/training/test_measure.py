@@ -68,6 +68,15 @@ def test_mos_is_compared_on_its_own_scale(
     assert metrics["latent"]["srcc"] == pytest.approx(1)
 
 
+def test_a_set_without_test_rows_says_so(tmp_path: Path, project: Path) -> None:
+    table = pa.table({"item_id": ["item-0"], "split": ["train"]})
+    own = TrainingSet("own", table, "quality", Scale(0, 100))
+    config = load_config(TrainConfig, project / "configs/train/onealign_pocket.yaml", [])
+    metrics = module.measure([own], "scorer", str(tmp_path), config)
+    assert metrics == {"own": {"items": 0, "not_measured": "no row in split 'test'"}}
+    assert not list(tmp_path.iterdir())
+
+
 def test_score_tokens_are_compared_through_their_own_map(
     tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The dry run's numbers."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,3 +72,91 @@ def test_settings_that_the_model_does_not_have(project: Path) -> None:
     config = load_config(TrainConfig, path, [*unread, "backbone.settings.colour=red"])
     with pytest.raises(UserError, match=r"backbone\.settings: .*colour"):
         describe_run(config)
+
+
+def _own_set(folder: Path, name: str, train: int, **columns: list) -> list[dict]:
+    """A set of so many training rows, two to select by and two to test, alone in a list."""
+    count = train + 4
+    table = {
+        "item_id": [f"{name}{i}" for i in range(count)],
+        "uri": ["a"] * count,
+        "kind": ["image"] * count,
+        "mos": [3.0] * count,
+        "split": ["train"] * train + ["val"] * 2 + ["test"] * 2,
+    } | columns
+    path = folder / f"{name}.parquet"
+    pq.write_table(pa.table(table), path)
+    scale = {"manifest": str(path), "task": "quality", "scale": [1, 5]}
+    return [{"name": name, **scale}]
+
+
+def _mix_lines(project: Path, sets: list[dict], *overrides: str) -> tuple[dict[str, str], str]:
+    """The dry run's line of each set, and all its text."""
+    path = project / "configs/train/onealign_pocket.yaml"
+    own = [f"sets={json.dumps(sets)}", "evaluate=[mos]", *overrides]
+    text = describe_run(load_config(TrainConfig, path, own))
+    mix = text.split("# data mix\n")[1].split("\n\n")[0].splitlines()
+    return {line.split()[0]: line for line in mix}, text
+
+
+def test_a_set_without_test_rows_says_so(project: Path, tmp_path: Path) -> None:
+    sets = _own_set(tmp_path, "a", 8, split=["train"] * 8 + ["val"] * 4)
+    lines, _ = _mix_lines(project, [*sets, *_own_set(tmp_path, "b", 8)])
+    assert "counted; no row in split 'test': it is not measured" in lines["a"]
+    assert lines["b"].endswith("counted")
+
+
+def test_shares_show_as_parts_of_an_epoch(project: Path, tmp_path: Path) -> None:
+    sets = [*_own_set(tmp_path, "a", 90), *_own_set(tmp_path, "b", 10)]
+    lines, _ = _mix_lines(project, sets)
+    assert "90 rows  90.0%" in lines["a"]
+    shared = [one | {"share": share} for one, share in zip(sets, (1, 3), strict=True)]
+    lines, text = _mix_lines(project, shared, "mixing=weighted")
+    assert "90 rows  25.0%" in lines["a"]
+    assert "10 rows  75.0%" in lines["b"]
+    assert "100 rows x 16 epochs / 64" in text
+    with pytest.raises(ConfigError, match="set b gets no place among the 100"):
+        _mix_lines(project, [sets[0] | {"share": 1}, sets[1] | {"share": 1e-6}], "mixing=weighted")
+
+
+def test_a_fraction_shows_whether_counted_or_expected(project: Path, tmp_path: Path) -> None:
+    part = {"fraction": 0.15, "fraction_seed": 2}
+    (read,) = _own_set(tmp_path, "a", 90)
+    unread = read | part | {"name": "b", "manifest": "/nowhere.parquet", "rows": 90}
+    lines, text = _mix_lines(project, [read | part | {"rows": 90}, unread])
+    assert "14 rows  50.0%  0.15 of all by seed 2, counted" in lines["a"]
+    assert "14 rows  50.0%  0.15 of all by seed 2, expected, not read: /nowhere" in lines["b"]
+    assert "28 rows x 16 epochs / 64" in text
+
+
+def test_pairs_are_counted_as_they_are_dealt(project: Path, tmp_path: Path) -> None:
+    """64 rows of two odd sets are 66 places: a third step of 32."""
+    sets = [*_own_set(tmp_path, "a", 33), *_own_set(tmp_path, "b", 31)]
+    pairs = [
+        "objective.fidelity=1",
+        "objective.binary=true",
+        "schedule.epochs=1",
+        "schedule.global_batch=32",
+        "schedule.micro_batch=16",
+    ]
+    assert "3 optimizer steps" in _mix_lines(project, sets, *pairs)[1]
+    pairs[0] = "objective.fidelity=0"
+    assert "2 optimizer steps" in _mix_lines(project, sets, *pairs)[1]
+
+
+def test_start_weights_that_are_not_there_are_refused(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    path = project / "configs/train/onealign.yaml"
+    gone = load_config(TrainConfig, path, [f"backbone.weights={tmp_path}/nowhere"])
+    with pytest.raises(ConfigError, match=r"backbone\.weights .*nowhere has no config\.json"):
+        describe_run(gone)
+    (tmp_path / "config.json").write_text("{}")
+    found = describe_run(load_config(TrainConfig, path, [f"backbone.weights={tmp_path}/"]))
+    assert f"weights {tmp_path}/\n" in found
+    out_of_reach = describe_run(load_config(TrainConfig, path))
+    assert (
+        "weights not looked at: s3://YOUR-BUCKET/weights/mplug-owl2/config.json: " in out_of_reach
+    )

@@ -1,6 +1,6 @@
 """ROC4MLLM in training: tokens before the first step, the terms at the slot, the door."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from beholder.backbones import Backbone
 from beholder.backbones.contract import IGNORED
@@ -20,13 +19,19 @@ from beholder.backbones.loading import load_weights
 from beholder.backbones.pocket.tower import Tower
 from beholder.config import ConfigError, load_config
 from beholder.datasets import concatenate
-from beholder.media.storage import copy_tree
 from beholder.opinions import Scale, ScoreDistribution
 from beholder.readouts import ScoreTokenReadout
 from beholder.scoring import Scorer, TaskSpec
 from beholder.training.batch import TrainBatch
 from beholder.training.config import ObjectiveConfig, TrainConfig
-from beholder.training.feed import BatchBuilder, CachedStates, Looked, Opinion, opinions
+from beholder.training.feed import (
+    BatchBuilder,
+    CachedStates,
+    Looked,
+    MediaSource,
+    Opinion,
+    opinions,
+)
 from beholder.training.loop import Mix, Trainer
 from beholder.training.objective import Objective
 from beholder.training.objectives import earth_movers_distance, smooth_l1, soft_cross_entropy
@@ -116,45 +121,19 @@ def test_thirty_two_samples_are_learned_by_heart(
         assert np.abs(own.std - people).mean() < 0.25, "the votes' spread is learned with them"
 
 
-class _Pictures:
-    """Pixels in memory; no states, so a backbone's own vision runs."""
-
-    blank: Tensor | None = None
-
-    def __init__(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        self._pixels = [torch.from_numpy(picture)[None] for picture in pictures]
-
-    def batches(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[list[Looked | None]]:
-        for rows in plan:
-            yield [None if row == FILLER else Looked(pixels=self._pixels[row]) for row in rows]
-
-
-def _tiny_owl(golden: Path, tmp_path: Path) -> list[str]:
-    """Overrides for mPLUG-Owl2 of toy size from a folder with weights."""
-    weights = tmp_path / "weights"
-    copy_tree(golden / "tiny_mplug_owl2", str(weights))
-    tokenizer = (golden.parent / "tiny_tokenizer.json").read_text("utf-8")
-    (weights / "tokenizer.json").write_text(tokenizer, "utf-8")
-    return [
-        "backbone.name=mplug_owl2",
-        "backbone.settings={}",
-        f"backbone.weights={weights}",
-        "backbone.train=[vision, projector, language]",
-        "backbone.gradient_checkpointing=true",
-        "deepspeed.stage=3",
-        "schedule.learning_rate=0.003",
-    ]
-
-
 @pytest.mark.parametrize("name", ["pocket", "mplug_owl2"])
 def test_what_training_reads_the_saved_scorer_reads(
-    project: Path, golden: Path, tmp_path: Path, name: str
+    project: Path,
+    tiny_owl: list[str],
+    pictures: Callable[[Sequence[NDArray[np.uint8]]], MediaSource],
+    tmp_path: Path,
+    name: str,
 ) -> None:
     """Training reads a slot that is filled, scoring an open one of a loaded scorer.
 
     mPLUG-Owl2 runs under ZeRO-3, which takes the weights apart after tokens were added.
     """
-    overrides = _tiny_owl(golden, tmp_path) if name == "mplug_owl2" else []
+    overrides = tiny_owl if name == "mplug_owl2" else []
     config = _config(
         project,
         *overrides,
@@ -166,8 +145,8 @@ def test_what_training_reads_the_saved_scorer_reads(
     )
     side = start_backbone(config, weights=False).spec.pixels.size
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(6)]
-    trainer = _trained(config, _Pictures(pictures), _opinions()[:6], tmp_path)
+    shown = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(6)]
+    trainer = _trained(config, pictures(shown), _opinions()[:6], tmp_path)
     predicted = trainer.predict(np.arange(6))
 
     backbone = start_backbone(config, weights=False)  # as a run takes its best checkpoint up
@@ -178,7 +157,7 @@ def test_what_training_reads_the_saved_scorer_reads(
     scorer = Scorer.load(tmp_path / "scorer")
     assert scorer.fingerprint == made.fingerprint
     assert isinstance(scorer.readout, ScoreTokenReadout)
-    scores = scorer.score([Image.fromarray(picture) for picture in pictures])
+    scores = scorer.score([Image.fromarray(picture) for picture in shown])
     means = [float(score.tasks["quality"].mean) for score in scores]
     np.testing.assert_allclose(means, predicted, atol=2e-5)
     start = start_backbone(config).state_dict()["lm_head.weight"]

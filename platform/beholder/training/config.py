@@ -63,7 +63,7 @@ class LoraConfig(JobConfig):
     """
 
     rank: int = Field(128, ge=1, description="width of an adapter")
-    alpha: float = Field(256.0, gt=0, description="an adapter's output is scaled by alpha / rank")
+    alpha: int = Field(256, ge=1, description="an adapter's output is scaled by alpha / rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="on what enters an adapter, in training")
     targets: tuple[str, ...] | Literal["all-linear"] | None = Field(
         None,

@@ -1,0 +1,73 @@
+"""What a run's manifests are checked for before anything starts, and the few that are learned."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beholder.config import ConfigError, load_config
+from beholder.datasets import few_shot
+from beholder.training.config import TrainConfig
+from beholder.training.sets import load_set
+
+ROWS = 40
+
+
+def manifest(folder: Path, **changes: list) -> Path:
+    columns = {
+        "item_id": [f"i{i}" for i in range(ROWS)],
+        "uri": [f"i{i}" for i in range(ROWS)],
+        "kind": ["image"] * ROWS,
+        "mos": [1 + i % 5 for i in range(ROWS)],
+        "split": [{0: "val", 1: "test"}.get(i % 4, "train") for i in range(ROWS)],
+        "source": ["lion"] * ROWS,
+    }
+    path = folder / "set.parquet"
+    pq.write_table(pa.table(columns | changes), path)
+    return path
+
+
+def loaded(project: Path, path: Path, *overrides: str) -> pa.Table:
+    own = [f"sets.0.manifest={path}", "evaluate=[mos]"]
+    base = project / "configs/train/onealign_pocket.yaml"
+    config = load_config(TrainConfig, base, [*own, *overrides])
+    return load_set(config.sets[0], config).table
+
+
+def test_a_split_that_is_none_is_named(project: Path, tmp_path: Path) -> None:
+    split = ["train", "val", "trian", "test"] * (ROWS // 4)
+    sentence = r"item 'i2' of .*set\.parquet is in split 'trian': use train, val, test"
+    with pytest.raises(ConfigError, match=sentence):
+        loaded(project, manifest(tmp_path, split=split))
+
+
+def test_text_to_be_measured_against_is_named_with_its_type(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"column 'source', which holds string in .*set\.parquet"):
+        loaded(project, manifest(tmp_path), "evaluate=[mos, source]")
+    counted = manifest(tmp_path, latent=list(range(ROWS)))
+    loaded(project, counted, "evaluate=[mos, latent]")
+
+
+def test_a_fraction_is_few_shots_and_leaves_other_splits(project: Path, tmp_path: Path) -> None:
+    path = manifest(tmp_path)
+    everything = loaded(project, path)
+    few = loaded(project, path, "sets.0.fraction=0.3", "sets.0.fraction_seed=5")
+    assert few.equals(few_shot(everything, 0.3, 5))
+    counts = [few["split"].to_pylist().count(split) for split in ("train", "val", "test")]
+    assert counts == [6, 10, 10]
+    other = loaded(project, path, "sets.0.fraction=0.3", "sets.0.fraction_seed=6")
+    assert few["item_id"].to_pylist() != other["item_id"].to_pylist()
+
+
+def test_rows_are_expected_before_a_fraction_is_taken(project: Path, tmp_path: Path) -> None:
+    path = manifest(tmp_path)
+    assert loaded(project, path, "sets.0.rows=20", "sets.0.fraction=0.1").num_rows == 2 + 20
+    with pytest.raises(ConfigError, match=r"expects 2 training rows and .* has 20"):
+        loaded(project, path, "sets.0.rows=2", "sets.0.fraction=0.1")
+
+
+def test_pairs_need_two_of_the_few(project: Path, tmp_path: Path) -> None:
+    pairs = ["sets.0.assume_std=true", "objective.fidelity=1", "sets.0.fraction=0.01"]
+    with pytest.raises(ConfigError, match="set quality has one training row"):
+        loaded(project, manifest(tmp_path), *pairs)
