@@ -1,5 +1,6 @@
 """What a run's manifests are checked for before anything starts, and the few that are learned."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from beholder.config import ConfigError, load_config
 from beholder.datasets import few_shot
 from beholder.training.config import TrainConfig
+from beholder.training.run import train
 from beholder.training.sets import load_set
 
 ROWS = 40
@@ -71,3 +73,16 @@ def test_pairs_need_two_of_the_few(project: Path, tmp_path: Path) -> None:
     pairs = ["sets.0.assume_std=true", "objective.fidelity=1", "sets.0.fraction=0.01"]
     with pytest.raises(ConfigError, match="set quality has one training row"):
         loaded(project, manifest(tmp_path), *pairs)
+
+
+def test_a_share_that_is_no_place_is_refused_before_anything_starts(
+    project: Path, tmp_path: Path
+) -> None:
+    one = {"manifest": str(manifest(tmp_path)), "task": "quality", "scale": [1, 5]}
+    sets = [one | {"name": "a", "share": 1}, one | {"name": "b", "share": 1e-6}]
+    own = [f"sets={json.dumps(sets)}", "mixing=weighted", "evaluate=[mos]"]
+    base = project / "configs/train/onealign_pocket.yaml"
+    config = load_config(TrainConfig, base, [*own, f"storage={tmp_path}/runs"])
+    with pytest.raises(ConfigError, match="set b gets no place among the 40 of an epoch"):
+        train(config)
+    assert not (tmp_path / "runs").exists()
