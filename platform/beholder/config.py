@@ -184,6 +184,9 @@ def _key(data: Any, loc: Sequence[int | str], missing: bool) -> str:
     """A dotted name without the branch names that pydantic puts into a union's locations."""
     names: list[str] = []
     for position, part in enumerate(loc):
+        further = loc[position + 1 : position + 2]
+        if further and isinstance(data, Mapping) and part in data.values() and further[0] in data:
+            continue  # a branch that has a key of its own name, as digits has
         try:
             data = data[part]
         except (KeyError, IndexError, TypeError):

@@ -197,7 +197,8 @@ def test_a_picture_that_no_row_names_still_runs_every_part(model: MplugOwl2) -> 
 
 def test_a_row_learns_only_at_its_answer(model: MplugOwl2) -> None:
     shapes = [MediaShape(1, 56, 56)]
-    encoded = model.encode([training("training", "quality", "image", 0, "good", 1)], shapes)
+    answer = (Slot("quality", " good"),)
+    encoded = model.encode([training("training", "quality", "image", 0, answer, 1)], shapes)
     supervised = encoded.labels[0] != IGNORED
     assert int(supervised.sum()) == 9  # 6 of the prefix, the word, the stop, the end
     good = model.token_ids(["good"])[0]

@@ -81,7 +81,8 @@ def test_our_training_variant_is_the_recorded_one(text: OwlText, recorded: dict[
     for sample in recorded["training_samples"]:
         if sample["question"] in asked:
             number = asked.index(sample["question"])
-            row = text.row(training("training", "quality", "image", 0, sample["level"], number))
+            word = (Slot("quality", f" {sample['level']}"),)
+            row = text.row(training("training", "quality", "image", 0, word, number))
             assert (row.ids, row.labels) == (sample["input_ids"], sample["labels"])
             found += 1
     assert found >= 2
@@ -98,7 +99,7 @@ def test_level_words_have_their_ids(text: OwlText, recorded: dict[str, Any]) -> 
 def test_the_slot_predicts_the_word_in_every_variant(
     text: OwlText, variant: str, word: str
 ) -> None:
-    conversation = training(variant, "aesthetics", "video", 0, word, 3)
+    conversation = training(variant, "aesthetics", "video", 0, (Slot("", f" {word}"),), 3)
     encoded = text.encode([conversation], [MediaShape(3, 448, 448)])
     (expected,) = text.token_ids([word])
     assert int(encoded.ids[0, encoded.slots[0, 0] + 1]) == expected

@@ -19,7 +19,8 @@ def text() -> PocketText:
 
 
 def test_only_the_answer_is_supervised(text: PocketText) -> None:
-    encoded = text.encode([training("training", "quality", "image", 0, "good", 0)], [PICTURE])
+    answer = (Slot("quality", " good"),)
+    encoded = text.encode([training("training", "quality", "image", 0, answer, 0)], [PICTURE])
     supervised = encoded.labels[0][encoded.labels[0] != IGNORED].tolist()
     words = ["The", "quality", "of", "the", "image", "is", "good"]
     period = supervised[-2]
@@ -30,7 +31,8 @@ def test_only_the_answer_is_supervised(text: PocketText) -> None:
 
 def test_a_slot_is_the_position_that_predicts_its_word(text: PocketText) -> None:
     rows = [
-        training("brief", "aesthetics", "video", 0, word, i) for i, word in enumerate(LEVEL_WORDS)
+        training("brief", "aesthetics", "video", 0, (Slot("", f" {word}"),), i)
+        for i, word in enumerate(LEVEL_WORDS)
     ]
     encoded = text.encode(rows, [CLIP])
     following = encoded.ids[torch.arange(5), encoded.slots[:, 0] + 1]

@@ -14,7 +14,7 @@ from beholder.backbones.mplug_owl2.model import MplugOwl2
 from beholder.backbones.pocket.model import Pocket, PocketConfig
 from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.backbones.vocabulary import append_mean_rows, lacking_words, with_words
-from beholder.conversations import Conversation, Media, Slot, Text, Turn, scoring, training
+from beholder.conversations import Conversation, Media, Part, Slot, Text, Turn, scoring, training
 from beholder.opinions import Scale
 from beholder.readouts import LevelReadout, ScoreTokenReadout
 
@@ -94,7 +94,7 @@ def test_words_that_it_has_are_not_added_again(make: Callable[[], Backbone]) -> 
 
 
 def test_nothing_else_changes(make: Callable[[], Backbone]) -> None:
-    asked = [training("scorer", "quality", "image", 0, "good", 0)]
+    asked = [training("scorer", "quality", "image", 0, (Slot("quality", " good"),), 0)]
     old, grown = make(), make()
     grown.add_tokens(NEW)
     before, after = _logits(old, asked), _logits(grown, asked)
@@ -126,7 +126,7 @@ def test_the_word_before_predicts_it_in_training_and_scoring(
     backbone = make()
     backbone.add_tokens(NEW)
     shapes = [MediaShape(1, 56, 56)]
-    shown = training(prompt, "quality", "image", 0, "[SCORE]", 0)
+    shown = training(prompt, "quality", "image", 0, (Slot("quality", " [SCORE]"),), 0)
     taught = backbone.encode([shown], shapes)
     asked = backbone.encode([scoring(prompt, "quality", "image", 0)], shapes)
     slot = int(taught.slots[0, 0])
@@ -141,18 +141,19 @@ def test_several_slots_in_a_sentence(make: Callable[[], Backbone]) -> None:
     backbone.add_tokens(NEW)
     position, good, bad = backbone.token_ids(["[SCORE]", "good", "bad"])
 
-    def row(first: str) -> Conversation:
-        told = (Text("The quality is"), Slot("quality", f" {first}"), Text(", the aesthetics is"))
+    def row(*first: Part) -> Conversation:
+        told = (Text("The quality is"), *first, Text(", the aesthetics is"))
         answer = (*told, Slot("aesthetics", " [SCORE]"), Text("."))
         return Conversation((Turn("user", (Media(0),)), Turn("assistant", answer)))
 
     shapes = [MediaShape(1, 56, 56)]
-    encoded = backbone.encode([row("[SCORE]"), row("good"), row("bad")], shapes)
+    words = [Slot("quality", f" {word}") for word in ("[SCORE]", "good", "bad")]
+    encoded = backbone.encode([row(word) for word in words], shapes)
     following = encoded.ids.gather(1, encoded.slots + 1)
     assert following.tolist() == [[position] * 2, [good, position], [bad, position]]
     # Position tokens say nothing of the score; level words in their place do.
     for readout, moves in ((ScoreTokenReadout(4), False), (LevelReadout(), True)):
-        told = [row(readout.answer(mos, Scale(1, 10))) for mos in (1.5, 9.5)]
+        told = [row(*readout.answer("quality", mos, Scale(1, 10))) for mos in (1.5, 9.5)]
         after_low, after_high = _logits(backbone, told)
         assert ((after_low - after_high).abs().max() > 1e-6) == moves
 

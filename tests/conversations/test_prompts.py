@@ -14,6 +14,7 @@ from beholder.conversations import (
     training,
 )
 
+GOOD, FAIR = (Slot("quality", " good"),), (Slot("quality", " fair"),)
 ASK = "How would you rate the quality of this image?"
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -69,7 +70,7 @@ def test_words_change_with_task_and_kind() -> None:
 
 
 def test_training_answers() -> None:
-    conversation = training("training", "quality", "image", 3, "good", question=1)
+    conversation = training("training", "quality", "image", 3, GOOD, question=1)
     assert written(conversation) == (
         f"{SYSTEM} USER: <|image|>\nWhat do you think about the quality of this image? "
         "ASSISTANT: The quality of the image is good."
@@ -82,7 +83,7 @@ def test_training_answers() -> None:
 def test_training_and_scoring_agree_up_to_the_slot() -> None:
     for variant in PROMPTS:
         asked = written(scoring(variant, "quality", "image", 0)).removesuffix("[]")
-        answered = written(training(variant, "quality", "image", 0, "fair", question=0))
+        answered = written(training(variant, "quality", "image", 0, FAIR, question=0))
         assert answered == f"{asked} fair."
 
 
@@ -90,8 +91,8 @@ def test_paraphrases() -> None:
     asked = questions("aesthetics", "video")
     assert len(set(asked)) == 10
     assert all("aesthetics" in q and "video" in q and "{" not in q for q in asked)
-    around = training("training", "quality", "image", 0, "bad", question=len(asked))
-    assert around == training("training", "quality", "image", 0, "bad", question=0)
+    around = training("training", "quality", "image", 0, FAIR, question=len(asked))
+    assert around == training("training", "quality", "image", 0, FAIR, question=0)
 
 
 def test_unknown_variant() -> None:
@@ -103,3 +104,26 @@ def test_nothing_follows_an_open_slot() -> None:
     with pytest.raises(ValueError, match="slot 'quality' is not filled"):
         Conversation((Turn("assistant", (Slot("quality"), Text("."))),))
     assert not scoring("scorer", "quality", "image", 0).complete
+
+
+def test_several_attributes_in_one_sentence() -> None:
+    said = training("brief", "aesthetics", "image", 0, GOOD, 0, [("color", FAIR), ("light", GOOD)])
+    asked = "How would you rate the aesthetics of this image?"
+    answer = "The aesthetics of the image is good, its color is fair, its light is good."
+    assert written(said) == f"USER: <|image|>\n{asked} ASSISTANT: {answer}"
+    told = [("aesthetics", GOOD), ("color", FAIR)]
+    opened = written(scoring("brief", "light", "image", 0, told=told))
+    assert opened == written(said).removesuffix(" good.") + "[]"
+
+
+def test_a_slot_may_open_behind_what_is_written() -> None:
+    asked = scoring("scorer", "quality", "image", 0, written=" 3.")
+    assert written(asked).endswith("ASSISTANT: The quality of the image is 3.[]")
+    assert not asked.complete
+
+
+def test_scoring_asks_in_any_words() -> None:
+    for number in (0, 1, 11):
+        asked = written(scoring("brief", "quality", "image", 0, question=number))
+        taught = written(training("brief", "quality", "image", 0, FAIR, question=number))
+        assert taught == asked.removesuffix("[]") + " fair."

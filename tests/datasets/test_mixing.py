@@ -1,4 +1,5 @@
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beholder.datasets import TrainingSet, concatenate, few_shot
@@ -89,3 +90,22 @@ def test_few_shot_is_nested_and_depends_on_the_seed_not_on_the_order() -> None:
 def test_few_shot_refuses_what_is_no_part(fraction: float) -> None:
     with pytest.raises(ValueError, match="is no part of the rows"):
         few_shot(split_manifest(8), fraction, seed=0)
+
+
+def test_further_attributes_go_with_each_row_in_their_order() -> None:
+    rated = manifest([2.0, 3.0]).append_column("c", pa.array([None, 4]))
+    rated = rated.append_column("l", pa.array([1.5, 5.0]))
+    names = {"light": "l", "color": "c"}
+    sets = [
+        TrainingSet("a", rated, "aesthetics", Scale(1, 5), attributes=names),
+        TrainingSet("b", manifest([3.0]), "aesthetics", Scale(1, 5)),
+    ]
+    mixed = concatenate(sets)
+    assert mixed["further"].to_pylist() == [
+        [("light", 1.5), ("color", None)],
+        [("light", 5.0), ("color", 4.0)],
+        None,
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(mixed, sink)
+    assert pq.read_table(pa.BufferReader(sink.getvalue())).equals(mixed), "a run that goes on asks"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from beholder.backbones import Read
+from beholder.conversations import Slot
 from beholder.opinions import LevelRule, Scale
 from beholder.opinions.soft_labels import Density, Form
 from beholder.readouts import LevelReadout, make_readout
@@ -75,13 +76,13 @@ def test_released_evaluation(golden: Path) -> None:
 def test_labels() -> None:
     readout, scale = LevelReadout(), Scale(1, 5)
     assert readout.words() == ("bad", "poor", "fair", "good", "excellent")
-    assert readout.answer(4.2, scale) == "good"
+    assert readout.answer("quality", 4.2, scale) == (Slot("quality", " good"),)
     np.testing.assert_array_equal(
         readout.targets(np.array([1.0, 4.2, 4.3]), None, scale),
         [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]],
     )
     left = LevelReadout(rule=LevelRule.LEFT_CLOSED)
-    assert left.answer(4.2, scale) == "excellent"
+    assert left.answer("quality", 4.2, scale) == (Slot("quality", " excellent"),)
 
 
 def test_labels_and_scores_are_inverse_maps() -> None:

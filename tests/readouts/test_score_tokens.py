@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from beholder.backbones import Read
+from beholder.conversations import Slot
 from beholder.opinions import Scale
 from beholder.readouts import Readout, ScoreTokenReadout, make_readout
 from beholder.readouts.contract import Reading
@@ -28,7 +29,8 @@ def test_words() -> None:
     assert readout.words() == tuple(f"[IMG{i}]" for i in range(10))
     assert readout.new_tokens() == ("[SCORE]", *readout.words())
     assert (readout.mode, readout.needs_std) == ("forced", False)
-    assert {readout.answer(mos, AVA) for mos in (1.0, 5.5, 10.0)} == {"[SCORE]"}
+    answers = {readout.answer("color", mos, AVA) for mos in (1.0, 5.5, 10.0)}
+    assert answers == {(Slot("color", " [SCORE]"),)}
 
 
 def test_the_support_is_evenly_spaced_whatever_the_number() -> None:

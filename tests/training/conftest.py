@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from beholder.backbones.pocket.tower import Tower
 from beholder.media.storage import copy_tree
-from beholder.training.feed import Looked, MediaSource
+from beholder.training.feed import CachedStates, Looked, MediaSource
 from beholder.training.folds import _alone
 from beholder.training.order import FILLER
 
@@ -21,6 +23,16 @@ def world() -> Iterator[None]:
     _alone()
     yield
     torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def states() -> CachedStates:
+    """Vision states of 32 rows for pocket, random."""
+    flat = np.random.default_rng(0).standard_normal((32, Tower.width)).astype(np.float32)
+    rows = [{"uri": str(i), "frames": 1, "states": s} for i, s in enumerate(flat)]
+    schema = [("uri", pa.string()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
+    table = pa.Table.from_pylist(rows, schema=pa.schema(schema))
+    return CachedStates(table, [str(i) for i in range(32)])
 
 
 class _Pictures:

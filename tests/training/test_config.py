@@ -71,7 +71,7 @@ def test_score_tokens_have_fields_of_their_own(project: Path, override: str, sen
         load_config(TrainConfig, project / "configs/train/roc_pocket.yaml", [override])
 
 
-@pytest.mark.parametrize("name", ["onealign_pocket", "deqa_pocket", "roc_pocket"])
+@pytest.mark.parametrize("name", ["onealign_pocket", "deqa_pocket", "roc_pocket", "realqa_pocket"])
 def test_a_resolved_config_is_read_back_equal(project: Path, tmp_path: Path, name: str) -> None:
     config = load_config(TrainConfig, project / f"configs/train/{name}.yaml")
     (tmp_path / "again.yaml").write_text(dump_config(config), "utf-8")

@@ -29,6 +29,7 @@ def _measured(
     scores = pa.table(
         {
             "item_id": [f"item-{i}" for i in range(41)],
+            "task": ["quality"] * 41,
             "source": [f"photo-{i % 9}" for i in range(41)],
             "mean": [*mean, None],
             "std": [*np.full(40, 0.5), None],
@@ -91,3 +92,39 @@ def test_score_tokens_are_compared_through_their_own_map(
     assert on_scale["ends"]["mae"] < 1
     ratio = 0.5 / 9 * 100 / 25  # predicted stds on 0..100 over people's
     assert on_scale["ends"]["calibration"]["std_ratio"] == pytest.approx(ratio)
+
+
+def test_attributes_are_compared_with_their_own_columns(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by its task's rows; ``mean`` is a score's own column, so the manifest's is renamed."""
+    tokens = np.random.default_rng(0).uniform(1, 10, (3, 20))
+    count = 20
+    color = [None, *((tokens[1] - 1) / 9 * 4 + 1)[1:]]
+    scores = pa.table(
+        {
+            "item_id": [f"item-{i}" for i in range(count)] * 3,
+            "task": np.repeat(["aesthetics", "color", "light"], count),
+            "mean": tokens.ravel(),
+            "std": np.full(3 * count, 0.5),
+            "mass": np.full(3 * count, 0.9),
+            "mos": np.tile((tokens[0] - 1) / 9 * 4 + 1, 3),
+            "manifest_mean": pa.array(color * 3, pa.float64()),
+            "l": pa.nulls(3 * count, pa.float64()),
+            "failure_code": pa.nulls(3 * count, pa.string()),
+        }
+    )
+    (tmp_path / "own" / "scores").mkdir(parents=True)
+    (tmp_path / "own" / "scores" / SUMMARY).write_text("{}")
+    monkeypatch.setattr(module, "read_scores", lambda uri: scores)
+    table = pa.table({"item_id": ["item-0"], "split": ["test"]})
+    columns = {"color": "mean", "light": "l"}
+    own = TrainingSet("own", table, "aesthetics", Scale(1, 5), attributes=columns)
+    loaded = load_config(TrainConfig, project / "configs/train/roc_pocket.yaml", [])
+    metrics = module.measure([own], "scorer", str(tmp_path), loaded)["own"]
+    assert metrics["items"] == count
+    assert metrics["mos"]["on_scale"]["ends"]["mae"] == pytest.approx(0, abs=1e-12)
+    assert metrics["attributes"]["color"]["rows"] == count - 1
+    assert metrics["attributes"]["color"]["srcc"] == pytest.approx(1)
+    assert metrics["attributes"]["color"]["on_scale"]["ends"]["mae"] == pytest.approx(0, abs=1e-12)
+    assert metrics["attributes"]["light"] is None

@@ -64,14 +64,6 @@ def _opinions(seed: int = 1) -> list[Opinion]:
     return rows
 
 
-def _states() -> CachedStates:
-    flat = np.random.default_rng(0).standard_normal((ROWS, Tower.width)).astype(np.float32)
-    rows = [{"uri": str(i), "frames": 1, "states": s} for i, s in enumerate(flat)]
-    schema = [("uri", pa.string()), ("frames", pa.int64()), ("states", pa.list_(pa.float32()))]
-    table = pa.Table.from_pylist(rows, schema=pa.schema(schema))
-    return CachedStates(table, [str(i) for i in range(ROWS)])
-
-
 def _trained(config: TrainConfig, media: Any, rows: list[Opinion], folder: Path) -> Trainer:
     mix = Mix(rows, np.arange(len(rows)), np.arange(len(rows)), ["demo"] * len(rows))
     trainer = Trainer(config, start_backbone(config), mix, media)
@@ -92,7 +84,7 @@ def _trained(config: TrainConfig, media: Any, rows: list[Opinion], folder: Path)
     ],
 )
 def test_thirty_two_samples_are_learned_by_heart(
-    project: Path, tmp_path: Path, objective: str
+    project: Path, tmp_path: Path, states: CachedStates, objective: str
 ) -> None:
     """Mean absolute error below .1 of the readout's unit, a ninth of the scale."""
     config = _config(
@@ -105,7 +97,7 @@ def test_thirty_two_samples_are_learned_by_heart(
         "schedule.weight_decay=0",
     )
     rows = _opinions()
-    trainer = _trained(config, _states(), rows, tmp_path)
+    trainer = _trained(config, states, rows, tmp_path)
     predicted = trainer.predict(np.arange(ROWS))
     mos = np.array([row.mos for row in rows])
     own = 1 + 9 * (mos - 1) / 4

@@ -1,8 +1,8 @@
 """Several sets as one table of training rows, and a few of a set's rows."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -21,6 +21,8 @@ class TrainingSet:
         task: what its ``mos`` rates: ``quality`` or ``aesthetics``.
         scale: the declared scale of ``mos`` and ``std``.
         rule: the side of a level that a score on its edge belongs to.
+        attributes: further attributes that its rows are rated on, by name the column of their mean
+            opinions, on the same scale; null where nobody rated one.
     """
 
     name: str
@@ -28,6 +30,7 @@ class TrainingSet:
     task: str
     scale: Scale
     rule: LevelRule = LevelRule.RIGHT_CLOSED
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def concatenate(sets: Sequence[TrainingSet]) -> pa.Table:
@@ -38,12 +41,14 @@ def concatenate(sets: Sequence[TrainingSet]) -> pa.Table:
 
     Returns:
         All columns of all manifests (null where a set lacks one), plus ``set``, ``task``,
-        ``scale_min``, ``scale_max`` and ``rule``. No schema metadata. The same picture may occur in
+        ``scale_min``, ``scale_max``, ``rule`` and, where a set has attributes, ``further``: their
+        opinions by name, in the set's order. No schema metadata. The same picture may occur in
         several sets, so ``item_id`` is unique only together with ``set``.
 
     Raises:
         ManifestError: no set, two sets of one name, a manifest that is faulty or without
-            ``mos``, a column whose types differ between sets, or a label outside its scale.
+            ``mos`` or an attribute's column, a column whose types differ between sets, or a label
+            outside its scale.
     """
     names = [one.name for one in sets]
     if len(set(names)) != len(names) or not names:
@@ -92,24 +97,47 @@ def few_rows(count: int, fraction: float) -> int:
 
 def _labelled(one: TrainingSet) -> pa.Table:
     table = check_manifest(one.table, one.name, need=("mos",))
-    for row, mos in enumerate(table["mos"].to_pylist()):
-        if not one.scale.minimum <= mos <= one.scale.maximum:
-            raise ManifestError(
-                f"set '{one.name}': item '{table['item_id'][row]}' has mos {mos}, outside its "
-                f"declared scale [{one.scale.minimum}, {one.scale.maximum}]: declare the scale "
-                "that its raters could answer on"
-            )
+    _opinions(one, table, "mos")
     count = table.num_rows
-    for column, value in (
-        ("set", one.name),
-        ("task", one.task),
-        ("scale_min", float(one.scale.minimum)),
-        ("scale_max", float(one.scale.maximum)),
-        ("rule", str(one.rule)),
-    ):
+    made = {
+        "set": pa.array([one.name] * count),
+        "task": pa.array([one.task] * count),
+        "scale_min": pa.array([float(one.scale.minimum)] * count),
+        "scale_max": pa.array([float(one.scale.maximum)] * count),
+        "rule": pa.array([str(one.rule)] * count),
+    }
+    if one.attributes:
+        rated = {name: _opinions(one, table, column) for name, column in one.attributes.items()}
+        rows = [list(zip(rated, row, strict=True)) for row in zip(*rated.values(), strict=True)]
+        made["further"] = pa.array(rows, pa.map_(pa.string(), pa.float64()))
+    for column, values in made.items():
         if column in table.column_names:
             raise ManifestError(
                 f"set '{one.name}' already has a column '{column}': rename it, mixing writes it"
             )
-        table = table.append_column(column, pa.array([value] * count))
+        table = table.append_column(column, values)
     return table.replace_schema_metadata(None)
+
+
+def _opinions(one: TrainingSet, table: pa.Table, column: str) -> list[float | None]:
+    """A column of mean opinions, None where there is none."""
+    if column not in table.column_names:
+        raise ManifestError(
+            f"set '{one.name}' has no column '{column}' for one of its attributes: it has "
+            f"{table.column_names}"
+        )
+    try:
+        values: list[float | None] = table[column].cast(pa.float64()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ManifestError(
+            f"set '{one.name}': column '{column}' holds {table[column].type}, not mean opinions: "
+            "name a column of numbers"
+        ) from error
+    for row, value in enumerate(values):
+        if value is not None and not one.scale.minimum <= value <= one.scale.maximum:
+            raise ManifestError(
+                f"set '{one.name}': item '{table['item_id'][row]}' has {column} {value}, outside "
+                f"its declared scale [{one.scale.minimum}, {one.scale.maximum}]: declare the scale "
+                "that its raters could answer on"
+            )
+    return values

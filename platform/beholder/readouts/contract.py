@@ -1,14 +1,15 @@
 """The contract of a readout: an opinion to text and targets, a slot's logits to a distribution."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.backbones import Read
+from beholder.backbones import Backbone, Read
+from beholder.conversations import Part
 from beholder.opinions import Scale, ScoreDistribution
 
 Votes = Sequence[Sequence[float] | None]
@@ -16,6 +17,9 @@ Votes = Sequence[Sequence[float] | None]
 
 ScoreMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Scores of one scale to another. (N,) to (N,)."""
+
+Steps = Generator[list[str], Read, "Reading"]
+"""Yields what is written before each row's open slot, is sent what a pass reads there."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,11 @@ class Readout(ABC):
 
     name: ClassVar[str]
     mode: ClassVar[Literal["forced", "stepped", "generated"]]
-    """forced: one pass reads every slot. stepped: one cached step a digit. generated: the
-    slot is found in what the model wrote."""
+    """forced: one pass reads every slot. stepped: what is written at a slot decides what the
+    next pass reads behind it. generated: the slot is found in what the model wrote."""
+    same_answer: ClassVar[bool] = False
+    """Whether the text is the same whatever the opinion: then one pass reads the slots of several
+    attributes, of which none can depend on what is written at another."""
 
     @abstractmethod
     def words(self) -> tuple[str, ...]:
@@ -48,13 +55,31 @@ class Readout(ABC):
         return ()
 
     @abstractmethod
-    def answer(self, mos: float, scale: Scale) -> str:
-        """What is written at the slot for an opinion on the set's own scale."""
+    def answer(self, name: str, mos: float, scale: Scale) -> tuple[Part, ...]:
+        """What is written for an opinion on the set's own scale, with its leading space.
+
+        Args:
+            name: of the slots: the attribute.
+            mos: the opinion.
+            scale: the set's.
+
+        Returns:
+            One slot, or several with the text between them, each with what stands there.
+        """
+
+    def token_ids(self, backbone: Backbone) -> list[int]:
+        """The backbone's ids of :meth:`words`, in that order.
+
+        Raises:
+            ValueError: its tokenizer can't write or read the answers; the message names one.
+        """
+        return backbone.token_ids(self.words())
 
     scale: Scale
     """The scale that it reads scores on."""
     support: NDArray[np.float64]
-    """The score of each of :meth:`words`, ascending. (K,)."""
+    """The scores that it can read, ascending: those of :meth:`words` in their order, but for
+    readouts that write a score in several. (K,)."""
     needs_std: bool = False
     """Whether :meth:`targets` depends on how far people disagree."""
 
@@ -70,7 +95,9 @@ class Readout(ABC):
         scale: Scale,
         votes: Votes | None = None,
     ) -> NDArray[np.float64]:
-        """Target probabilities over :meth:`words` for M opinions. (M, K).
+        """Target probabilities over :attr:`support` for M opinions. (M, K).
+
+        (M, 0) where nothing is taught at the slots but the text itself.
 
         Args:
             mos: mean opinions on the set's own scale. (M,).
@@ -83,14 +110,33 @@ class Readout(ABC):
             ValueError: opinions that the readout can't write; names the first such row.
         """
 
-    @abstractmethod
     def read(self, read: Read, token_ids: list[int]) -> Reading:
-        """The distributions at the read positions.
+        """The distributions at the read positions, where one pass is enough for them.
 
         Args:
             read: hidden states and logits at M slots.
-            token_ids: the backbone's ids of :meth:`words`, in that order.
+            token_ids: as :meth:`token_ids` gives them.
         """
+        raise NotImplementedError(f"{self.name} reads in steps: see read_slots")
+
+    def steps(self, count: int, token_ids: list[int]) -> Steps:
+        """Reads M opinions pass by pass: :func:`read_slots` runs it.
+
+        Every pass reads one open slot of each opinion. How many passes there are never depends on
+        what they read: under ZeRO-3 all workers must make equally many.
+
+        Args:
+            count: M.
+            token_ids: as :meth:`token_ids` gives them.
+
+        Yields:
+            What is written of each opinion before the slot that is to be read next. (M,).
+
+        Returns:
+            The reading.
+        """
+        read = yield [""] * count
+        return self.read(read, token_ids)
 
     @abstractmethod
     def invert(self, scores: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
@@ -106,3 +152,25 @@ class Readout(ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """What ``scorer.json`` keeps, from which the same readout is made again."""
+
+
+def read_slots(
+    readout: Readout, token_ids: list[int], count: int, look: Callable[[list[str]], Read]
+) -> Reading:
+    """Runs a readout's steps: the one way in which scoring and training read.
+
+    Args:
+        readout: what reads.
+        token_ids: the backbone's ids of its words.
+        count: M opinions.
+        look: one pass over all of them. Takes what is written before each open slot, gives what
+            the backbone says there, (M, ...).
+    """
+    steps = readout.steps(count, token_ids)
+    written = next(steps)
+    while True:
+        try:
+            written = steps.send(look(written))
+        except StopIteration as done:
+            reading: Reading = done.value
+            return reading

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from beholder.backbones import Read
+from beholder.conversations import Part, Slot
 from beholder.opinions import LEVEL_WORDS, LevelRule, Levels, Scale, ScoreDistribution
 from beholder.opinions.normalise import normalise_mos, normalise_std
 from beholder.opinions.soft_labels import Density, Form, soft_labels
@@ -55,9 +56,9 @@ class LevelReadout(Readout):
     def _levels(self, scale: Scale) -> Levels:
         return Levels(scale, self._words, self._rule)
 
-    def answer(self, mos: float, scale: Scale) -> str:
+    def answer(self, name: str, mos: float, scale: Scale) -> tuple[Part, ...]:
         """The word of the bin (Q-Align, Eq. 1), with soft labels too, as released."""
-        return self._levels(scale).word(mos)
+        return (Slot(name, f" {self._levels(scale).word(mos)}"),)
 
     def scores(self, mos: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
         """The set's ends are half a level outside of 1..K where words stand for bins."""

@@ -3,11 +3,12 @@
 from typing import Any
 
 from beholder.readouts.contract import Readout
+from beholder.readouts.digits import DigitReadout
 from beholder.readouts.levels import LevelReadout
 from beholder.readouts.score_tokens import ScoreTokenReadout
 
 READOUTS: dict[str, type[Readout]] = {
-    readout.name: readout for readout in (LevelReadout, ScoreTokenReadout)
+    readout.name: readout for readout in (LevelReadout, ScoreTokenReadout, DigitReadout)
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.backbones import Read
+from beholder.conversations import Part, Slot
 from beholder.opinions import Scale, ScoreDistribution
 from beholder.opinions.votes import onto_levels, vote_distribution
 from beholder.readouts.contract import Reading, Readout, ScoreMap, Votes
@@ -39,6 +40,7 @@ class ScoreTokenReadout(Readout):
 
     name: ClassVar[str] = "score_tokens"
     mode: ClassVar[Literal["forced", "stepped", "generated"]] = "forced"
+    same_answer: ClassVar[bool] = True
 
     def __init__(self, tokens: int = 10, scale: Sequence[float] = (1.0, 10.0)) -> None:
         if tokens < 2:
@@ -56,9 +58,9 @@ class ScoreTokenReadout(Readout):
         """The position token and the score tokens: no vocabulary has them."""
         return (POSITION, *self.words())
 
-    def answer(self, mos: float, scale: Scale) -> str:
+    def answer(self, name: str, mos: float, scale: Scale) -> tuple[Part, ...]:
         """The position token, whatever the opinion."""
-        return POSITION
+        return (Slot(name, f" {POSITION}"),)
 
     def scores(self, mos: Array, scale: Scale) -> Array:
         """The set's ends become the own scale's."""

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from beholder.backbones import Backbone, Batch, MediaShape
-from beholder.conversations import scoring
+from beholder.backbones import Backbone, Batch, MediaShape, Read
+from beholder.conversations import Conversation, Part, scoring
 from beholder.items import Kind
-from beholder.readouts import Reading, Readout
+from beholder.readouts import Reading, Readout, read_slots
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,21 @@ class Clip:
     tasks: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Question:
+    """One conversation about one clip.
+
+    Attributes:
+        clip: index among the clips.
+        names: what its answer speaks of, up to the last that is read.
+        read: which of them are.
+    """
+
+    clip: int
+    names: tuple[str, ...]
+    read: tuple[int, ...]
+
+
 class Engine:
     """Runs clips through a backbone and a readout.
 
@@ -37,15 +52,32 @@ class Engine:
         prompt: prompt variant.
         max_frames: frames in a forward; the one limit on memory. A clip longer than it goes
             alone.
+        told: for tasks that are read behind others in one answer, those, in order.
+
+    Raises:
+        ValueError: the backbone's tokenizer can't write what the readout reads, or ``told`` is
+            given for a readout that has no :attr:`~beholder.readouts.Readout.same_answer`.
     """
 
     def __init__(
-        self, backbone: Backbone, readout: Readout, prompt: str, max_frames: int = 32
+        self,
+        backbone: Backbone,
+        readout: Readout,
+        prompt: str,
+        max_frames: int = 32,
+        told: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self._backbone = backbone
         self._readout = readout
         self._prompt = prompt
-        self._token_ids = backbone.token_ids(readout.words())
+        self._told = told or {}
+        if self._told and not readout.same_answer:
+            raise ValueError(
+                f"task '{next(iter(self._told))}' is read behind others in one answer, which "
+                f"readout {readout.name} can't do, for its text depends on their scores: give it "
+                "a scorer of its own, or use readout score_tokens"
+            )
+        self._token_ids = readout.token_ids(backbone)
         self.max_frames = max_frames
 
     def batches(self, clips: Sequence[Clip]) -> Iterator[list[int]]:
@@ -75,17 +107,55 @@ class Engine:
         pixels = torch.from_numpy(np.concatenate([clip.frames for clip in clips])).to(device)
         shapes = [MediaShape(*clip.frames.shape[:3]) for clip in clips]
         features = self._backbone.embed(pixels, shapes)
-        asked = [(index, task) for index, clip in enumerate(clips) for task in clip.tasks]
-        conversations = [scoring(self._prompt, task, clips[i].kind, i) for i, task in asked]
-        encoded = self._backbone.encode(conversations, shapes).to(device)
-        rows = torch.arange(len(asked), device=device)
-        positions = torch.stack([rows, encoded.slots[:, 0]], 1)
-        read = self._backbone(Batch(encoded, shapes, features=features), positions)
-        finite = torch.isfinite(read.logits).all(-1)
-        read.logits[~finite] = 0.0
-        reading = self._readout.read(read, self._token_ids)
+        asked = [q for index, clip in enumerate(clips) for q in self._questions(index, clip)]
+        finite = np.ones(sum(len(one.read) for one in asked), dtype=bool)
+
+        def look(written: list[str]) -> Read:
+            nonlocal finite
+            rows = self._conversations(asked, clips, written)
+            encoded = self._backbone.encode(rows, shapes).to(device)
+            places = [(row, slot) for row, one in enumerate(asked) for slot in one.read]
+            row, slot = torch.tensor(places, device=device).unbind(1)
+            positions = torch.stack([row, encoded.slots[row, slot]], 1)
+            read = self._backbone(Batch(encoded, shapes, features=features), positions)
+            whole = torch.isfinite(read.logits).all(-1)
+            read.logits[~whole] = 0.0
+            finite &= whole.cpu().numpy()
+            return read
+
+        reading = read_slots(self._readout, self._token_ids, len(finite), look)
         answers: list[dict[str, Reading | None]] = [{} for _ in clips]
-        for row, (index, task) in enumerate(asked):
+        tasks = [(one.clip, one.names[slot]) for one in asked for slot in one.read]
+        for row, (index, task) in enumerate(tasks):
             one = Reading(reading.distribution[row], reading.mass[row : row + 1])
             answers[index][task] = one if finite[row] else None
         return answers
+
+    def _questions(self, index: int, clip: Clip) -> list[_Question]:
+        """What is asked of a clip: tasks of which one answer speaks are read together."""
+        deepest: dict[str, tuple[str, ...]] = {}
+        for task in clip.tasks:
+            names = (*self._told.get(task, ()), task)
+            deepest[names[0]] = max(deepest.get(names[0], ()), names, key=len)
+        return [
+            _Question(index, names, tuple(i for i, n in enumerate(names) if n in clip.tasks))
+            for names in deepest.values()
+        ]
+
+    def _conversations(
+        self, asked: Sequence[_Question], clips: Sequence[Clip], written: Sequence[str]
+    ) -> list[Conversation]:
+        """A row a question; ``written`` has an entry for each of its answers, all the same."""
+        rows, at = [], 0
+        for one in asked:
+            *before, last = one.names
+            told = [(name, self._same_answer(name)) for name in before]
+            kind = clips[one.clip].kind
+            rows.append(scoring(self._prompt, last, kind, one.clip, written=written[at], told=told))
+            at += len(one.read)
+        return rows
+
+    def _same_answer(self, name: str) -> tuple[Part, ...]:
+        """What stands at a slot of a readout whose text is the same whatever the opinion."""
+        scale = self._readout.scale
+        return self._readout.answer(name, scale.minimum, scale)

@@ -32,12 +32,15 @@ class TaskSpec(BaseModel):
         kinds: ``image``, ``video`` or both.
         scale: [minimum, maximum] of the set it learned the task from, onto which
             ``Readout.invert`` maps its scores.
+        after: the tasks of which the same answer speaks before, in order; it is then read in
+            their sentence, behind them. Empty where it is asked for by itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kinds: tuple[Kind, ...]
     scale: tuple[float, float]
+    after: tuple[str, ...] = ()
 
 
 class ScorerFile(BaseModel):

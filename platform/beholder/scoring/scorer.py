@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from beholder.backbones import Backbone
 from beholder.backbones.loading import load_weights, make_backbone
-from beholder.conversations import PROMPTS, questions
+from beholder.conversations import FURTHER, PROMPTS, questions
 from beholder.items import Failure, FailureCode, Item, Score
 from beholder.items.item import Source
 from beholder.media.limits import Limits
@@ -72,7 +72,8 @@ class Scorer:
         self.tasks = dict(tasks)
         self.prompt = prompt
         self.limits = limits or Limits()
-        self.engine = Engine(backbone, readout, prompt, max_frames)
+        told = {name: task.after for name, task in self.tasks.items() if task.after}
+        self.engine = Engine(backbone, readout, prompt, max_frames, told)
         self.file = ScorerFile(
             version=SCORER_VERSION,
             readout=readout.config(),
@@ -88,15 +89,19 @@ class Scorer:
     def _fingerprint(self) -> str:
         """See :mod:`beholder.scoring.fingerprint`."""
         tokenizer = self.backbone.tokenizer_json().encode()
+        # What only some scorers have is left out of the others', whose fingerprints stay.
+        tasks = {name: task.model_dump(exclude_defaults=True) for name, task in self.tasks.items()}
+        further = {"further": FURTHER} if any(t.after for t in self.tasks.values()) else {}
         return fingerprint(
-            {
+            further
+            | {
                 "weights": weights_hash(self.backbone.state_dict()),
                 "tokenizer": hashlib.sha256(tokenizer).hexdigest(),
                 "config": self.backbone.config(),
                 "readout": self.readout.config(),
                 "prompt": PROMPTS[self.prompt].model_dump(),
                 "questions": [questions(task, "image")[0] for task in self.tasks],
-                "tasks": {name: task.model_dump() for name, task in self.tasks.items()},
+                "tasks": tasks,
                 "preprocessing": [
                     PREPROCESSING_VERSION,
                     asdict(self.backbone.spec.pixels),
@@ -218,18 +223,17 @@ class Scorer:
             backbone = make_backbone(config, path / "tokenizer.json")
             backbone.to(_DTYPES[file.dtype])
             load_weights(backbone, path)
-            readout = make_readout(file.readout)
+            scorer = cls(
+                backbone.to(device),
+                make_readout(file.readout),
+                file.tasks,
+                file.prompt,
+                file.metrics,
+                file.made_with,
+                max_frames=max_frames,
+            )
         except (ValueError, KeyError) as error:
             raise ScorerError(f"scorer folder {path}: {error}") from error
-        scorer = cls(
-            backbone.to(device),
-            readout,
-            file.tasks,
-            file.prompt,
-            file.metrics,
-            file.made_with,
-            max_frames=max_frames,
-        )
         if scorer.fingerprint != file.fingerprint:
             raise ScorerError(
                 f"scorer folder {path} says fingerprint {file.fingerprint} but holds "

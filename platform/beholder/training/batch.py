@@ -15,8 +15,11 @@ class TrainBatch:
     Attributes:
         batch: rows and media.
         weights: of the rows, 0 for a filler. (B,).
-        targets: the readout's probabilities of its K words. (B, K).
-        scores: mean opinions on the readout's scale. float64 (B,).
+        slots: (row, number of the slot in it) of each opinion that is learned at a slot: one a
+            row, and one for each further attribute that people rated. int64 (M, 2).
+        slot_weights: of those opinions; a row's together are its weight. (M,).
+        targets: the readout's probabilities of its K scores. (M, K).
+        scores: mean opinions on the readout's scale. float64 (M,).
         mos: mean opinions in their set's own unit. float64 (B,).
         mos_std: their spreads, known or assumed. float64 (B,).
         sets: a number for each row's set; only rows of one set are compared. int64 (B,).
@@ -28,6 +31,8 @@ class TrainBatch:
 
     batch: Batch
     weights: Tensor
+    slots: Tensor
+    slot_weights: Tensor
     targets: Tensor
     scores: Tensor
     mos: Tensor
@@ -42,5 +47,5 @@ class TrainBatch:
         batch.encoded = batch.encoded.to(device)
         batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
         batch.states = None if batch.states is None else batch.states.to(device)
-        names = ("weights", "targets", "scores", "mos", "mos_std", "sets", "share")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)

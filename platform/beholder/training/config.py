@@ -38,6 +38,11 @@ class SetConfig(JobConfig):
         False,
         description="take a fifth of the scale as std where the set has none (DeQA-Score, PIPAL)",
     )
+    attributes: dict[str, str] = Field(
+        default_factory=dict,
+        description="further attributes of which the same answer speaks, by name the manifest's "
+        "column of their mean opinions on the same scale; empty cells are not learned",
+    )
     rows: int | None = Field(
         None,
         description="training rows expected, before a fraction is taken; refused if the manifest "
@@ -181,7 +186,26 @@ class ScoreTokensConfig(JobConfig):
         return self.model_dump(mode="json")
 
 
-ReadoutConfig = Annotated[LevelsConfig | ScoreTokensConfig, Field(discriminator="name")]
+class DigitsConfig(JobConfig):
+    """Opinions as numbers, from 0 to below 10."""
+
+    name: Literal["digits"] = Field("digits", description="a number digit by digit, RealQA's")
+    digits: int = Field(3, ge=1, le=3, description="digits of a number, 3 for 3.99")
+    reading: Literal["tree", "eq4", "greedy"] = Field(
+        "tree",
+        description="conditional distributions behind the most probable digits, each digit's "
+        "expectation behind the written ones (Eq. 4), or the written number",
+    )
+    branches: int = Field(10, ge=1, description="beginnings of each length that a tree follows")
+
+    def cut_by(self, rule: str) -> dict[str, Any]:
+        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+        return self.model_dump(mode="json")
+
+
+ReadoutConfig = Annotated[
+    LevelsConfig | ScoreTokensConfig | DigitsConfig, Field(discriminator="name")
+]
 """How opinions are written and read: ``name`` says which fields there are."""
 
 
@@ -325,7 +349,12 @@ class TrainConfig(JobConfig):
                     "learn votes on score tokens: name readout score_tokens, or set both to 0"
                 )
             return self
-        if not objective.teaches_scores:
+        if readout.name == "digits" and objective.teaches_scores:
+            raise ValueError(
+                "readout digits learns numbers as text: leave objective.next_token alone, and set "
+                "fidelity, smooth_l1, emd and vote_ce to 0"
+            )
+        if readout.name == "score_tokens" and not objective.teaches_scores:
             raise ValueError(
                 "readout score_tokens learns no score from objective.next_token alone: give "
                 "smooth_l1, vote_ce, emd or fidelity a weight"
@@ -334,7 +363,41 @@ class TrainConfig(JobConfig):
             if some.rule != "right_closed":
                 raise ValueError(
                     f"set {some.name}: rule {some.rule} is about the edges of levels, of which "
-                    "readout score_tokens has none: leave it out"
+                    f"readout {readout.name} has none: leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _several_attributes(self) -> "TrainConfig":
+        """One answer speaks of them in one order, whatever the set."""
+        orders: dict[str, tuple[str, ...]] = {}
+        for some in self.sets:
+            if not some.attributes:
+                continue
+            if self.readout.name != "score_tokens":
+                raise ValueError(
+                    f"set {some.name}: attributes share an answer only with readout score_tokens, "
+                    f"whose text is the same whatever the scores, not with {self.readout.name}: "
+                    "leave them out, or make a set of each"
+                )
+            if self.objective.fidelity:
+                raise ValueError(
+                    f"set {some.name}: objective.fidelity compares mos alone: set it to 0 or leave "
+                    "attributes out"
+                )
+            names = tuple(some.attributes)
+            if orders.setdefault(some.task, names) != names:
+                raise ValueError(
+                    f"set {some.name}: attributes {list(names)} and another set's "
+                    f"{list(orders[some.task])} of task {some.task} make two answers: give both "
+                    "the same names in the same order, and empty cells where nobody rated one"
+                )
+        every = [*{some.task for some in self.sets}, *(n for some in orders.values() for n in some)]
+        for name in every:
+            if every.count(name) > 1 or not name.strip() or set(name) & set("{}"):
+                raise ValueError(
+                    f"attribute '{name}' must be a name of its own, without braces: a scorer "
+                    "answers for each by name"
                 )
         return self
 

@@ -1,7 +1,7 @@
 """Rows to micro-batches: media from the feature cache or a stream, conversations around them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from beholder.backbones import Backbone, Batch, MediaShape
-from beholder.conversations import training
+from beholder.backbones import Backbone, Batch, Encoded, MediaShape
+from beholder.backbones.contract import IGNORED
+from beholder.conversations import Conversation, Part, scoring, training
 from beholder.errors import UserError
 from beholder.items import Kind
 from beholder.opinions import Scale
@@ -30,7 +31,11 @@ NO_MEDIA = (
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a row teaches: one item, one task, what people said."""
+    """What a row teaches: one item, one task, what people said.
+
+    ``further`` are other attributes of which its answer speaks, in order, None where nobody rated
+    one; on the same scale.
+    """
 
     kind: Kind
     task: str
@@ -41,11 +46,16 @@ class Opinion:
     std: float
     set_number: int
     votes: Sequence[int] | None = None
+    further: Sequence[tuple[str, float | None]] = ()
 
     @property
     def spread(self) -> float:
         """The std, or what is assumed where none is known."""
         return DEFAULT_STD_SHARE * self.scale.width if np.isnan(self.std) else self.std
+
+    def of_attribute(self, mos: float) -> "Opinion":
+        """The same row's opinion of another attribute, of which only the mean is known."""
+        return replace(self, mos=mos, std=float("nan"), votes=None, further=())
 
 
 def opinions(mix: pa.Table) -> list[Opinion]:
@@ -65,6 +75,7 @@ def opinions(mix: pa.Table) -> list[Opinion]:
             float("nan") if row.get("std") is None else row["std"],
             numbers[row["set"]],
             row.get("votes"),
+            row.get("further") or (),
         )
         for row in mix.to_pylist()
     ]
@@ -199,15 +210,16 @@ def labels_of(
     kinds: dict[tuple[str, Scale], list[int]] = {}
     for at, row in enumerate(rows):
         kinds.setdefault((row.rule, row.scale), []).append(at)
-    words = len(next(iter(readouts.values())).words())
-    targets, scores = np.zeros((len(rows), words)), np.zeros(len(rows))
+    targets: dict[tuple[str, Scale], NDArray[np.float64]] = {}
+    scores = np.zeros(len(rows))
     for (rule, scale), places in kinds.items():
         mos = np.array([rows[at].mos for at in places])
         std = np.array([rows[at].std for at in places])
         counted = [rows[at].votes for at in places] if votes else None
-        targets[places] = readouts[rule].targets(mos, std, scale, counted)
+        targets[rule, scale] = readouts[rule].targets(mos, std, scale, counted)
         scores[places] = readouts[rule].scores(mos, scale)
-    return targets, scores
+    order = np.argsort(np.concatenate(list(kinds.values())))
+    return np.concatenate([targets[kind] for kind in kinds])[order], scores
 
 
 class BatchBuilder:
@@ -236,7 +248,17 @@ class BatchBuilder:
         self._blank = blank
         self._backbone, self._readouts, self._rows = backbone, readouts, rows
         self._prompt, self._seed = prompt, seed
-        self._targets, self._scores = labels_of(rows, readouts, votes)
+        self._slots: list[list[tuple[int, int]]] = []
+        """Of each row: its slots that are taught, each with the place of its labels."""
+        taught: list[Opinion] = []
+        for row in rows:
+            slots = []
+            for number, mos in enumerate((row.mos, *(mos for _, mos in row.further))):
+                if mos is not None:
+                    slots.append((number, len(taught)))
+                    taught.append(row.of_attribute(mos) if number else row)
+            self._slots.append(slots)
+        self._targets, self._scores = labels_of(taught, readouts, votes)
 
     def build(
         self, indices: NDArray[np.int64], media: Sequence[Looked | None], step: int
@@ -248,38 +270,86 @@ class BatchBuilder:
             media: their media, None where there are none.
             step: makes the choice of paraphrases differ between epochs, and repeatable.
         """
-        size = self._backbone.spec.pixels.size
         looked = [m if m is not None else self._dummy() for m in media]
-        shapes = [MediaShape(m.frames, size, size) for m in looked]
-        shown = np.maximum(indices, 0)  # a filler shows the first row, at no weight
-        opinions = [self._rows[int(index)] for index in shown]
-        conversations, weights = [], []
-        for slot, (index, medium, opinion) in enumerate(zip(indices, media, opinions, strict=True)):
-            filler = index == FILLER
-            word = self._readouts[opinion.rule].answer(opinion.mos, opinion.scale)
-            draw = np.random.default_rng([self._seed, step, max(int(index), 0)]).integers(1 << 30)
-            conversations.append(
-                training(self._prompt, opinion.task, opinion.kind, slot, word, int(draw))
-            )
-            weights.append(0.0 if filler or medium is None else opinion.weight)
+        shapes = self._shapes(looked)
+        shown = [max(int(index), 0) for index in indices]  # a filler shows the first row
+        opinions = [self._rows[row] for row in shown]
+        weights = torch.tensor(
+            [
+                0.0 if index == FILLER or medium is None else opinion.weight
+                for index, medium, opinion in zip(indices, media, opinions, strict=True)
+            ]
+        )
+        conversations = [self._taught(at, row, step) for at, row in enumerate(shown)]
         encoded = self._backbone.encode(conversations, shapes)
+        for at, opinion in enumerate(opinions):
+            for number, (_, mos) in enumerate(opinion.further, start=1):
+                if mos is None:  # nothing is learned where nobody spoke
+                    encoded.labels[at, encoded.slots[at, number] + 1] = IGNORED
         batch = Batch(encoded, shapes)
         if looked[0].pixels is not None:
             batch.pixels = torch.cat([m.pixels for m in looked if m.pixels is not None])
         else:
             batch.states = torch.cat([m.states for m in looked if m.states is not None])
         failed = sum(i != FILLER and m is None for i, m in zip(indices, media, strict=True))
+        slots = [(at, *slot) for at, row in enumerate(shown) for slot in self._slots[row]]
+        rows, numbers, labels = np.array(slots).T
+        parts = torch.tensor([1 / len(self._slots[row]) for row in shown])
         return TrainBatch(
             batch,
-            torch.tensor(weights),
-            targets=torch.from_numpy(self._targets[shown]),
-            scores=torch.from_numpy(self._scores[shown]),
+            weights,
+            slots=torch.from_numpy(np.stack([rows, numbers], 1)),
+            slot_weights=(weights * parts)[rows],
+            targets=torch.from_numpy(self._targets[labels]),
+            scores=torch.from_numpy(self._scores[labels]),
             mos=torch.tensor([opinion.mos for opinion in opinions], dtype=torch.float64),
             mos_std=torch.tensor([opinion.spread for opinion in opinions], dtype=torch.float64),
             sets=torch.tensor([opinion.set_number for opinion in opinions]),
             share=torch.ones(len(TERMS), dtype=torch.float64),
             failed=int(failed),
         )
+
+    def ask(
+        self, indices: NDArray[np.int64], shapes: Sequence[MediaShape], written: Sequence[str]
+    ) -> Encoded:
+        """The questions of some rows, each up to its open slot.
+
+        Args:
+            indices: as for :meth:`build`.
+            shapes: of their media.
+            written: what is written of each opinion before the slot.
+        """
+        rows = []
+        for at, (index, text) in enumerate(zip(indices, written, strict=True)):
+            row = max(int(index), 0)
+            opinion, question = self._rows[row], self._paraphrase(row, 0)
+            rows.append(scoring(self._prompt, opinion.task, opinion.kind, at, question, text))
+        return self._backbone.encode(rows, shapes)
+
+    def _taught(self, at: int, row: int, step: int) -> Conversation:
+        """A row's conversation with its answer, about medium ``at``."""
+        opinion = self._rows[row]
+
+        def answer(name: str, mos: float | None) -> tuple[Part, ...]:
+            said = opinion.mos if mos is None else mos  # the text is the same
+            return self._readouts[opinion.rule].answer(name, said, opinion.scale)
+
+        return training(
+            self._prompt,
+            opinion.task,
+            opinion.kind,
+            at,
+            answer(opinion.task, opinion.mos),
+            self._paraphrase(row, step),
+            [(name, answer(name, mos)) for name, mos in opinion.further],
+        )
+
+    def _paraphrase(self, row: int, step: int) -> int:
+        return int(np.random.default_rng([self._seed, step, row]).integers(1 << 30))
+
+    def _shapes(self, looked: Sequence[Looked]) -> list[MediaShape]:
+        size = self._backbone.spec.pixels.size
+        return [MediaShape(m.frames, size, size) for m in looked]
 
     def _dummy(self) -> Looked:
         """One frame of nothing: under ZeRO-3 all workers must run the same parts at every step."""

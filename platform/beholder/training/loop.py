@@ -18,12 +18,15 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from beholder.backbones import Backbone, Read
 from beholder.evaluation import srcc
-from beholder.readouts import Readout, make_readout
+from beholder.evaluation.digits import ncm, ncm_star
+from beholder.readouts import Readout, make_readout, read_slots
 from beholder.training import checkpoints
 from beholder.training.adapters import merge_adapters
+from beholder.training.batch import TrainBatch
 from beholder.training.config import TrainConfig
 from beholder.training.engine import make_engine, whole_state
 from beholder.training.feed import BatchBuilder, MediaSource, Opinion, refuse_failures
@@ -66,7 +69,8 @@ class Trainer:
         rank: of this worker, world: their number.
 
     Attributes:
-        curve: ``step``, ``loss``, ``rate`` and ``failed`` of each step.
+        curve: ``step``, ``loss``, ``rate`` and ``failed`` of each step, and what validation
+            measured behind it.
         failed: rows shown without media so far, over all epochs and workers.
     """
 
@@ -97,7 +101,7 @@ class Trainer:
         )
         self.order = order_of(config, [self.mix.sets[i] for i in self.mix.train])
         freeze(self.backbone, config)
-        self.token_ids = self.backbone.token_ids(self.readout.words())
+        self.token_ids = self.readout.token_ids(self.backbone)
         self.device = next(self.backbone.parameters()).device
         support = torch.from_numpy(self.readout.support)
         self.objective = Objective(config.objective, self.token_ids, support)
@@ -166,6 +170,9 @@ class Trainer:
     def _check(self, step: int, report: Report) -> None:
         """Validation, then a checkpoint."""
         metrics = self.validate()
+        self.curve[-1] |= metrics
+        if self.rank == 0:
+            log.info("validation: %s", ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         metrics |= {"step": float(step), "loss": self.curve[-1]["loss"]}
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -183,9 +190,12 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """SRCC against MOS by set on the validation rows, and ``selection``, their mean.
 
-        A set of fewer than three rows, or whose scores are all equal, counts 0.
+        A set of fewer than three rows, or whose scores are all equal, counts 0. For digits also
+        RealQA's NCM and NCM* by set, of digits behind the true ones, as cross-entropy sees them.
         """
-        return self._correlate(self.mix.validation, self.predict(self.mix.validation))
+        rows = self.mix.validation
+        metrics = self._correlate(rows, self.predict(rows))
+        return metrics | (self._continuity(rows) if self.config.readout.name == "digits" else {})
 
     def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean scores of some rows on the readout's scale, NaN where media failed. (N,)."""
@@ -196,24 +206,62 @@ class Trainer:
 
         Collective: every rank runs the same number of forwards and gets all of them.
         """
+
+        def read(item: TrainBatch, indices: NDArray[np.int64]) -> Tensor:
+            def look(written: list[str]) -> Read:
+                shapes = item.batch.shapes
+                item.batch.encoded = self.builder.ask(indices, shapes, written).to(self.device)
+                logits = self.engine(item, read=True)
+                return Read(logits, logits)
+
+            reading = read_slots(self.readout, self.token_ids, len(indices), look)
+            return torch.from_numpy(reading.distribution.probs)
+
+        return self._over(rows, read)
+
+    def _over(
+        self,
+        rows: NDArray[np.int64],
+        read: Callable[[TrainBatch, NDArray[np.int64]], Tensor],
+    ) -> NDArray[np.float64]:
+        """What is read of some rows, a micro-batch (B, ...) at a time, NaN where media failed."""
         micro = self.config.schedule.micro_batch
         per_rank = -(-len(rows) // (self.world * micro)) * micro
         padded = np.full(per_rank * self.world, FILLER, dtype=np.int64)
         padded[: len(rows)] = rows
         plan = np.split(padded.reshape(self.world, per_rank)[self.rank], per_rank // micro)
         self.engine.eval()
-        read = []
+        found = []
         with torch.no_grad():
             for indices, media in zip(plan, self.media.batches(plan), strict=True):
-                item = self.builder.build(indices, media, 0)
-                logits = self.engine(item.to(self.device), read=True)
-                reading = self.readout.read(Read(logits, logits), self.token_ids)
-                probs = torch.from_numpy(reading.distribution.probs)
-                read.append(torch.where(item.weights[:, None] > 0, probs, torch.nan))
-        mine = torch.cat(read).to(self.device)
+                item = self.builder.build(indices, media, 0).to(self.device)
+                one = read(item, indices).to(self.device)
+                one[item.weights == 0] = torch.nan
+                found.append(one)
+        mine = torch.cat(found)
         gathered = [torch.empty_like(mine) for _ in range(self.world)]
         dist.all_gather(gathered, mine)
         return torch.cat(gathered)[: len(rows)].cpu().numpy()
+
+    def _continuity(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """``<set>_ncm`` and ``<set>_ncm_star`` of some rows, in squared units of 0..10."""
+
+        def read(item: TrainBatch, indices: NDArray[np.int64]) -> Tensor:
+            digits = self.engine(item, read=True)[:, self.token_ids].double().softmax(-1)
+            return digits.reshape(len(indices), -1, len(self.token_ids))  # (B, M, 10)
+
+        probs = self._over(rows, read)
+        opinions = [self.mix.rows[i] for i in rows]
+        own = [float(self.readout.scores(np.array([o.mos]), o.scale)[0]) for o in opinions]
+        written = np.minimum(own, self.readout.support[-1])
+        names = np.array([self.mix.sets[i] for i in rows])
+        metrics: dict[str, float] = {}
+        for name in sorted(set(names)):
+            here = (names == name) & np.isfinite(probs).all((1, 2))
+            if here.any():
+                metrics[f"{name}_ncm"] = ncm(probs[here], written[here])
+                metrics[f"{name}_ncm_star"] = ncm_star(probs[here], written[here])
+        return metrics
 
     def _correlate(
         self, rows: NDArray[np.int64], predicted: NDArray[np.float64]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from beholder.catalog.rows import SCORE_FIELDS
 from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_catalog
 from beholder.datasets import TrainingSet
 from beholder.evaluation import evaluate, mean_mass
@@ -28,6 +29,7 @@ def measure(
 
     Against ``mos`` errors and spreads are on the set's own scale, through the readout's inverse
     maps; other columns, whose scale nobody declared, are compared with its scores as they are.
+    Further attributes are compared with their own columns, like ``mos``, under ``attributes``.
     Intervals are clustered by the manifest's column ``source`` where it has one. A set without
     test rows has ``not_measured``, the reason, in place of metrics.
 
@@ -56,7 +58,7 @@ def measure(
                     manifest=manifest,
                     scorer=scorer,
                     output=scores_uri,
-                    tasks=(one.task,),
+                    tasks=(one.task, *one.attributes),
                     scorers=config.workers.count,
                     cpus=config.workers.cpus,
                     gpus=config.workers.gpus,
@@ -69,13 +71,14 @@ def measure(
 def _metrics(
     scores: pa.Table, one: TrainingSet, readout: Readout, columns: Sequence[str]
 ) -> dict[str, Any]:
-    good = scores.filter(pc.is_null(scores["failure_code"]))
+    scored = scores.filter(pc.is_null(scores["failure_code"]))
+    good = scored.filter(pc.equal(scored["task"], one.task))
     names = good.column_names
     clusters = good["source" if "source" in names else "item_id"].to_pylist()
     predicted = good["mean"].to_numpy()
     found: dict[str, Any] = {
         "items": good.num_rows,
-        "failed": scores.num_rows - good.num_rows,
+        "failed": len(scores["item_id"].unique()) - good.num_rows,
         "sources": len(set(clusters)),
     }
     if not good.num_rows:
@@ -86,7 +89,26 @@ def _metrics(
             true = good[column].to_numpy()
             on_scale = _own_scale(good, one, readout) if column == "mos" else {}
             found[column] = evaluate(predicted, true, np.array(clusters), **on_scale).as_dict()
+    if one.attributes:
+        found["attributes"] = {
+            name: _of_attribute(scored.filter(pc.equal(scored["task"], name)), column, one, readout)
+            for name, column in one.attributes.items()
+        }
     return found
+
+
+def _of_attribute(
+    good: pa.Table, column: str, one: TrainingSet, readout: Readout
+) -> dict[str, Any] | None:
+    """A further attribute's scores against its own column, None where fewer than two are rated."""
+    column = f"manifest_{column}" if column in SCORE_FIELDS.names else column
+    rated = good.filter(pc.is_valid(good[column]))
+    if rated.num_rows < 2:
+        return None
+    clusters = rated["source" if "source" in rated.column_names else "item_id"].to_pylist()
+    true = rated[column].to_numpy().astype(np.float64)
+    maps = readout.inverse_maps(one.scale)
+    return evaluate(rated["mean"].to_numpy(), true, np.array(clusters), maps=maps).as_dict()
 
 
 def _own_scale(good: pa.Table, one: TrainingSet, readout: Readout) -> dict[str, Any]:

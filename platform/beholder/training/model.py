@@ -25,11 +25,16 @@ class TrainingModel(nn.Module):
         self.objective = objective
 
     def forward(self, item: TrainBatch, read: bool = False) -> Tensor:
-        """The loss, or with ``read`` the logits at each row's slot (B, V)."""
+        """The loss, or with ``read`` the logits at each row's slots (B * S, V).
+
+        Reading keeps the media's features in the batch, so that the next pass over it, with
+        other text, needs no look of its own.
+        """
         if read:
-            slots = item.batch.encoded.slots[:, 0]
-            rows = torch.arange(len(slots), device=slots.device)
-            return self.backbone(item.batch, torch.stack([rows, slots], 1)).logits
+            item.batch.features = self.backbone.features_of(item.batch)
+            slots = item.batch.encoded.slots
+            rows = torch.arange(len(slots), device=slots.device).repeat_interleave(slots.shape[1])
+            return self.backbone(item.batch, torch.stack([rows, slots.flatten()], 1)).logits
         logits = self.backbone(item.batch, self.objective.positions(item)).logits
         return self.objective(logits, item)
 

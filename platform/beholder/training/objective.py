@@ -48,15 +48,16 @@ class Objective:
         """What each of ``TERMS`` is a mean over: weighted tokens, rows or pairs. float64 (T,)."""
         weights = item.weights.double()
         tokens, _ = self._supervised(item)
-        rows, pairs = weights.sum(), weights[self._pairs(item)].prod(1).sum()
+        # A row counts once, however many slots it has.
+        rows, pairs = item.slot_weights.double().sum(), weights[self._pairs(item)].prod(1).sum()
         return torch.stack([weights[tokens].sum(), rows, pairs, rows, rows, rows])
 
     def positions(self, item: TrainBatch) -> Tensor:
         """Where logits are needed: (row, column) of what predicts each token. int64 (M, 2)."""
         rows, columns = self._supervised(item)
-        slots = item.batch.encoded.slots[:, 0]
-        every = torch.arange(len(slots), device=slots.device)
-        return torch.cat([torch.stack([rows, columns - 1], 1), torch.stack([every, slots], 1)])
+        taught, numbers = item.slots.unbind(1)
+        slots = torch.stack([taught, item.batch.encoded.slots[taught, numbers]], 1)
+        return torch.cat([torch.stack([rows, columns - 1], 1), slots])
 
     def __call__(self, logits: Tensor, item: TrainBatch) -> Tensor:
         """The loss of a micro-batch from the logits at :meth:`positions`. Scalar."""
@@ -66,9 +67,9 @@ class Objective:
         at_slots = logits[len(rows) :]
         losses = [
             answer_cross_entropy(logits[: len(rows)], labels, weights[rows]),
-            self._soft_label(at_slots, item, weights),
+            self._soft_label(at_slots, item),
             self._fidelity(at_slots, item, weights),
-            *self._score_terms(at_slots, item, weights),
+            *self._score_terms(at_slots, item),
         ]
         share = (self._weights * item.share).to(logits)
         return (torch.stack(losses) * share).sum()
@@ -87,9 +88,10 @@ class Objective:
         rows, columns = at.nonzero().unbind(1)
         return rows, columns
 
-    def _soft_label(self, logits: Tensor, item: TrainBatch, weights: Tensor) -> Tensor:
+    def _soft_label(self, logits: Tensor, item: TrainBatch) -> Tensor:
         if not self.config.soft_label:
             return logits.new_zeros(())
+        weights = item.slot_weights.to(logits)
         ids, targets = self._ids.to(logits.device), item.targets.to(logits)
         if self.config.softmax == "closed":
             return closed_soft_label_kl(logits[:, ids], targets, weights)
@@ -111,10 +113,12 @@ class Objective:
             pairs=self._pairs(item),
         )
 
-    def _score_terms(self, logits: Tensor, item: TrainBatch, weights: Tensor) -> list[Tensor]:
+    def _score_terms(self, logits: Tensor, item: TrainBatch) -> list[Tensor]:
         """Smooth L1 of the score, EMD and soft CE of the votes, on the readout's words alone."""
-        config = self.config
+        config, weights = self.config, item.slot_weights.to(logits)
         none = logits.new_zeros(())
+        if not (config.smooth_l1 or config.needs_votes):
+            return [none] * 3
         closed = logits[:, self._ids.to(logits.device)]
         probs, votes = closed.softmax(-1), item.targets.to(logits)
         mean, _ = score_moments(probs, self._support.to(logits.device))

@@ -208,22 +208,31 @@ def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict
     with best.as_directory() as name:
         load_weights(backbone, Path(name))
         curve = json.loads((Path(name) / checkpoints.CURVE).read_text("utf-8"))
-    tasks: dict[str, TaskSpec] = {}
-    kinds: dict[str, list[Any]] = {}
-    for some in config.sets:
-        found = set(load_manifest(some.manifest)["kind"].to_pylist())
-        kinds.setdefault(some.task, []).extend(sorted(found - set(kinds.get(some.task, []))))
-        first = tasks[some.task].scale if some.task in tasks else some.scale
-        tasks[some.task] = TaskSpec(kinds=tuple(kinds[some.task]), scale=first)
     made_with = {"seed": config.seed, "config": config.model_dump(mode="json")}
     scorer = Scorer(
         backbone,
         make_readout(config.readout.model_dump(mode="json")),
-        tasks,
+        tasks_of(config),
         config.prompt,
         made_with=made_with | {"libraries": library_versions()},
     )
     return scorer, curve
+
+
+def tasks_of(config: TrainConfig) -> dict[str, TaskSpec]:
+    """What a run's scorer can rate: each set's task and attributes, for the set's kinds.
+
+    An attribute is read behind the task and the attributes before it, as it was taught.
+    """
+    tasks: dict[str, TaskSpec] = {}
+    for some in config.sets:
+        found = sorted(set(load_manifest(some.manifest)["kind"].to_pylist()))
+        names = (some.task, *some.attributes)
+        for at, name in enumerate(names):
+            spec = tasks.get(name, TaskSpec(kinds=(), scale=some.scale, after=names[:at]))
+            kinds = (*spec.kinds, *(kind for kind in found if kind not in spec.kinds))
+            tasks[name] = spec.model_copy(update={"kinds": kinds})
+    return tasks
 
 
 def _write_table(table: pa.Table, uri: str) -> None:

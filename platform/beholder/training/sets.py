@@ -35,7 +35,7 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
     table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate))
     scale, rule = Scale(*some.scale), LevelRule(some.rule)
     _check_columns(some, table, config)
-    found = TrainingSet(some.name, table, some.task, scale, rule)
+    found = TrainingSet(some.name, table, some.task, scale, rule, some.attributes)
     count = rows_of(found, "train").num_rows
     if some.rows is not None and count != some.rows:
         raise ConfigError(

@@ -33,8 +33,8 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
 
     Raises:
         ConfigError: it needs ``backbone.weights`` and none are given, or they don't fit; its
-            language part is frozen, and can't learn tokens that it lacks; or LoRA's targets are
-            none.
+            language part is frozen, and can't learn tokens that it lacks; LoRA's targets are none;
+            or its tokenizer can't write what the readout reads.
     """
     wanted = config.backbone
     torch.manual_seed(config.seed)
@@ -70,7 +70,8 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
         except ValueError as error:
             where = f"backbone.weights {wanted.weights}" if wanted.weights else "backbone.settings"
             raise ConfigError(f"{where}: {error}") from error
-    added = backbone.add_tokens(new_tokens(config))
+    readout = make_readout(config.readout.model_dump(mode="json"))
+    added = backbone.add_tokens(readout.new_tokens())
     if wanted.lora is not None:
         adapted_layers(backbone, wanted.lora)  # refuses what would fail on the workers
     elif added and "language" not in wanted.train:
@@ -78,6 +79,10 @@ def start_backbone(config: TrainConfig, weights: bool = True) -> Backbone:
             f"readout {config.readout.name} brings the token '{added[0]}' and more that this "
             "backbone has yet to learn: add language to backbone.train, or give backbone.lora"
         )
+    try:
+        readout.token_ids(backbone)
+    except ValueError as error:
+        raise ConfigError(f"readout {readout.name} and backbone {wanted.name}: {error}") from error
     backbone.gradient_checkpointing = wanted.gradient_checkpointing
     return backbone.to(DTYPES[wanted.dtype])
 
