@@ -28,7 +28,8 @@ class Reading:
 
     Attributes:
         distribution: M distributions on the readout's own scale.
-        mass: probability that the full softmax puts on the readout's tokens. (M,).
+        mass: probability that the full softmax puts on the readout's tokens; in several steps, on
+            all that were read. (M,).
     """
 
     distribution: ScoreDistribution

@@ -141,7 +141,8 @@ class DigitReadout(Readout):
             shared = probs.reshape(count, -1, span)
             shared[rows, numbers[rows, left]] = closed[rows, left][:, :, None] / span
             if not last:
-                begun, closed, full = (x[rows, order[:, :kept]] for x in (numbers, closed, full))
+                most = order[:, :kept]
+                begun, closed, full = numbers[rows, most], closed[rows, most], full[rows, most]
         return probs, full.sum(1)
 
     def invert(self, scores: Array, scale: Scale) -> Array:

@@ -1,6 +1,7 @@
 """What travels from the feed to the model: a micro-batch with its labels."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,5 +48,5 @@ class TrainBatch:
         batch.encoded = batch.encoded.to(device)
         batch.pixels = None if batch.pixels is None else batch.pixels.to(device)
         batch.states = None if batch.states is None else batch.states.to(device)
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        tensors: dict[str, Any] = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
