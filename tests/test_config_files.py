@@ -25,7 +25,9 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_mappings_merge_and_all_else_replaces(tmp_path: Path) -> None:
-    row = "base: paper.yaml\nname: row\nsets: [{name: c}]\nschedule: {rate: {peak: 3}}\nseed: null\n"
+    row = (
+        "base: paper.yaml\nname: row\nsets: [{name: c}]\nschedule: {rate: {peak: 3}}\nseed: null\n"
+    )
     assert read_config_file(write(tmp_path, row=row, paper=PAPER)) == {
         "name": "row",
         "sets": [{"name": "c"}],
