@@ -60,7 +60,7 @@ def prepare(config: ComparisonConfig, output: Path) -> None:
     mix = build_compared(output / "pictures", SEED, PROCESSES, config.share)
     pq.write_table(mix, output / "mix.parquet")
     parts = np.array_split(np.arange(mix.num_rows), 16)
-    jobs = [(str(output), config.base, part.tolist()) for part in parts]
+    jobs = [(str(output), config.recipe, part.tolist()) for part in parts]
     pq.write_table(
         pa.concat_tables(spread(look, jobs, "look", PROCESSES)), output / "states.parquet"
     )

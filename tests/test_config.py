@@ -249,7 +249,7 @@ if __name__ == "__main__":
     ("argument", "debug", "code", "last_line", "traceback"),
     [
         ("user", "", 2, "error: key 'x' is wrong: mend it", False),
-        ("user", "1", 1, "beholder.config.ConfigError: key 'x' is wrong: mend it", True),
+        ("user", "1", 1, "beholder.errors.ConfigError: key 'x' is wrong: mend it", True),
         ("defect", "", 1, "RuntimeError: boom", True),
         ("0", "", 0, "", False),
         ("3", "", 3, "", False),

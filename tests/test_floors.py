@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "logs": 0,
     "config": 0,
+    "config_files": 0,
     "opinions": 0,
     "items": 0,
     "media": 1,

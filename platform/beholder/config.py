@@ -26,14 +26,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from beholder.errors import UserError
+from beholder.config_files import read_config_file, yaml_fault
+from beholder.errors import ConfigError, UserError
 from beholder.logs import setup_logging
 
 M = TypeVar("M", bound="JobConfig")
-
-
-class ConfigError(UserError, ValueError):
-    """A config that can't be used; several faults are listed one a line."""
 
 
 class JobConfig(BaseModel):
@@ -55,15 +52,16 @@ def load_config(model_class: type[M], path: str | Path | None, overrides: Sequen
 
     Args:
         model_class: what it must be.
-        path: the YAML file; None starts from the defaults.
+        path: the YAML file, laid over its ``base``; None starts from the defaults.
         overrides: ``section.key=value`` each, the value parsed as YAML; ``list.0.key=value``
             reaches into a list. The last one wins.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping, an override has no ``=``, a key is
-            unknown (by its full dotted name, with the likely one), missing, or of a wrong type.
+        ConfigError: the file or its base is missing or no YAML mapping, an override has no
+            ``=``, a key is unknown (by its full dotted name, with the likely one), missing, or of
+            a wrong type.
     """
-    data = _read(Path(path)) if path is not None else {}
+    data = read_config_file(Path(path)) if path is not None else {}
     keys = [_override(data, text) for text in overrides]
     return validate_config(model_class, data, str(path) if path is not None else "config", keys)
 
@@ -89,32 +87,6 @@ def validate_config(
         raise ConfigError("\n".join(faults)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"config file '{path}' does not exist: name one of configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file '{path}' can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file '{path}' is not YAML: {_yaml_fault(error)}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"config file '{path}' holds a {type(data).__name__}: write 'key: value' lines"
-        )
-    return data
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    """PyYAML's several lines as one."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-    return f"{problem}{at}"
-
-
 def _override(data: dict[str, Any], text: str) -> str:
     """Writes one ``a.b=value`` into the data; returns its key."""
     key, equals, value = text.partition("=")
@@ -123,7 +95,7 @@ def _override(data: dict[str, Any], text: str) -> str:
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not YAML: {_yaml_fault(error)}") from None
+        raise ConfigError(f"--set {text}: the value is not YAML: {yaml_fault(error)}") from None
     *parents, last = key.split(".")
     node: Any = data
     for name in parents:
@@ -363,7 +335,12 @@ def job_arguments(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with the config")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file with the config; with 'base: OTHER.yaml', only what differs from that "
+        "file, whose path is relative to this one",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config field"
     )

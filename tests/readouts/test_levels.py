@@ -110,11 +110,21 @@ def test_soft_labels_of_the_paper() -> None:
     np.testing.assert_allclose(assumed, stated)
 
 
+def test_how_far_a_released_label_may_be_off() -> None:
+    """N(1.2, .6^2), whose clipped label has its mean at 1.34; DeQA-Score's release allows .1."""
+    opinion = (np.array([1.2]), np.array([0.6]), Scale(1, 5))
+    released = LevelReadout(labels="soft", form=Form.RELEASED)
+    np.testing.assert_allclose(released.targets(*opinion), [[0.8, 0.2, 0, 0, 0]], atol=1e-7)
+    printed = LevelReadout(labels="soft", form=Form.RELEASED, max_error=0.2)
+    assert printed.targets(*opinion)[0] @ printed.support == pytest.approx(1.34, abs=0.005)
+
+
 @pytest.mark.parametrize(
     "readout",
     [
         LevelReadout(("low", "high"), LevelRule.LEFT_CLOSED),
-        LevelReadout(("low", "high"), labels="soft", density=Density.CDF, form=Form.RELEASED),
+        LevelReadout(("low", "high"), labels="soft", density=Density.CDF),
+        LevelReadout(("low", "high"), labels="soft", form=Form.RELEASED, max_error=0.2),
     ],
 )
 def test_config_round_trip(readout: LevelReadout) -> None:

@@ -10,8 +10,8 @@ from beholder.training.config import TrainConfig
 POCKET = "configs/train/onealign_pocket.yaml"
 
 
-def test_every_shipped_config_loads(project: Path) -> None:
-    paths = sorted((project / "configs" / "train").glob("*.yaml"))
+def test_the_demo_configs_load(project: Path) -> None:
+    paths = sorted((project / "configs" / "train").glob("*_pocket.yaml"))
     assert len(paths) >= 2
     for path in paths:
         load_config(TrainConfig, path)
@@ -82,17 +82,6 @@ def test_a_resolved_config_is_read_back_equal(project: Path, tmp_path: Path, nam
 def test_a_readout_without_a_name_is_levels(project: Path) -> None:
     config = load_config(TrainConfig, project / POCKET, ["readout={words: [low, high]}"])
     assert (config.readout.name, config.readout.words) == ("levels", ("low", "high"))
-
-
-def test_the_released_script_is_two_overrides_of_the_paper(project: Path) -> None:
-    paper = load_config(TrainConfig, project / "configs/train/roc.yaml")
-    schedule = paper.schedule
-    assert (schedule.learning_rate, schedule.global_batch, schedule.epochs) == (2e-5, 16, 2)
-    assert (paper.deepspeed.stage, paper.backbone.train) == (3, ("vision", "projector", "language"))
-    released = ["objective.smooth_l1=0", "objective.vote_ce=10"]
-    config = load_config(TrainConfig, project / "configs/train/roc.yaml", released)
-    objective = config.objective
-    assert (objective.smooth_l1, objective.vote_ce, objective.emd) == (0, 10, 0)
 
 
 @pytest.mark.parametrize("words", ["[]", "[good]", "[good, good]", "[good, '']"])

@@ -11,7 +11,7 @@ from beholder.backbones import Read
 from beholder.conversations import Part, Slot
 from beholder.opinions import LEVEL_WORDS, LevelRule, Levels, Scale, ScoreDistribution
 from beholder.opinions.normalise import normalise_mos, normalise_std
-from beholder.opinions.soft_labels import Density, Form, soft_labels
+from beholder.opinions.soft_labels import MAX_ERROR, Density, Form, soft_labels
 from beholder.readouts.contract import Reading, Readout, ScoreMap, Votes
 
 
@@ -25,6 +25,7 @@ class LevelReadout(Readout):
             probabilities with the opinion's mean and, as far as can be, its spread (DeQA-Score).
         density: how soft labels get their raw probabilities.
         form: how those become a label.
+        max_error: of a released label's mean, in levels; above it the label is interpolated.
     """
 
     name: ClassVar[str] = "levels"
@@ -37,6 +38,7 @@ class LevelReadout(Readout):
         labels: Literal["one_hot", "soft"] = "one_hot",
         density: Density = Density.PDF,
         form: Form = Form.EXACT,
+        max_error: float = MAX_ERROR,
     ) -> None:
         if len(words) < 2 or len(set(words)) != len(words):
             raise ValueError(f"level words must be at least two and distinct, got {list(words)}")
@@ -45,6 +47,7 @@ class LevelReadout(Readout):
             raise ValueError(f"labels of levels are one_hot or soft, not '{labels}'")
         self._rule, self._labels = LevelRule(rule), labels
         self._density, self._form = Density(density), Form(form)
+        self._max_error = max_error
         self.needs_std = labels == "soft"
         self.support = np.arange(1, len(words) + 1, dtype=np.float64)
         self.scale = Scale(1.0, float(len(words)))
@@ -83,7 +86,14 @@ class LevelReadout(Readout):
         if self._labels == "one_hot":
             return np.eye(k)[self._levels(scale).index(mos)]
         mean, spread = normalise_mos(mos, scale, k), normalise_std(std, scale, k)
-        return soft_labels(mean, spread, k, density=self._density, form=self._form).probs
+        return soft_labels(
+            mean,
+            spread,
+            k,
+            density=self._density,
+            form=self._form,
+            max_error=self._max_error,
+        ).probs
 
     def read(self, read: Read, token_ids: list[int]) -> Reading:
         """Softmax over the level logits alone (Eq. 3); its mean over weights 1..K is Eq. 4."""
@@ -112,4 +122,5 @@ class LevelReadout(Readout):
         made = {"name": self.name, "words": list(self._words), "labels": self._labels}
         if self._labels == "one_hot":
             return made | {"rule": str(self._rule)}
-        return made | {"density": str(self._density), "form": str(self._form)}
+        made |= {"density": str(self._density), "form": str(self._form)}
+        return made | ({"max_error": self._max_error} if self._form is Form.RELEASED else {})

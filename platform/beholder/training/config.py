@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from beholder.config import JobConfig
 from beholder.conversations import PROMPTS
 from beholder.opinions import LEVEL_WORDS
-from beholder.opinions.soft_labels import Density, Form
+from beholder.opinions.soft_labels import MAX_ERROR, Density, Form
 
 
 def _folder_name(name: str) -> str:
@@ -148,6 +148,12 @@ class LevelsConfig(JobConfig):
     )
     density: Density = Field(Density.PDF, description="raw probabilities of soft labels")
     form: Form = Field(Form.EXACT, description="how they become soft labels")
+    max_error: float = Field(
+        MAX_ERROR,
+        ge=0,
+        description="of form released: how far, in levels, a label's mean may be from the mos; "
+        "beyond, it is interpolated (0.2 gives DeQA-Score's Table 1 for KonIQ)",
+    )
 
     @field_validator("words")
     @classmethod

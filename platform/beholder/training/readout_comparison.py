@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 class ComparisonConfig(JobConfig):
     """What is compared."""
 
-    base: str = Field(description="training config that every variant starts from")
+    recipe: str = Field(description="training config that every variant starts from")
     variants: dict[str, tuple[str, ...]] = Field(
         description="overrides by variant, as --set takes them; the first is compared with"
     )
@@ -83,9 +83,9 @@ def run_trial(
         f"schedule.learning_rate={rate}",
         *config.variants[variant],
     ]
-    chosen = load_config(TrainConfig, Path(config.base), overrides)
+    chosen = load_config(TrainConfig, Path(config.recipe), overrides)
     micro = f"schedule.micro_batch={chosen.schedule.global_batch}"
-    chosen = load_config(TrainConfig, Path(config.base), [*overrides, micro])
+    chosen = load_config(TrainConfig, Path(config.recipe), [*overrides, micro])
     train, validation, test = splits_of(mix, groups, config.folds, fold, seed)
     names = np.array(mix["set"].to_pylist())
     learned = np.isin(names, [one.name for one in COMPARED if one.trained])
