@@ -109,6 +109,7 @@ def test_manifests_are_those_that_the_builder_makes(path: Path) -> None:
         ("deqa/tableA7_2_encoder_abstractor_lora", 3, 64, 2e-5),
         ("roc", 2, 16, 2e-5),  # ROC4MLLM, "Experimental Settings"
         ("roc/table6_ava_coupled", 2, 16, 2e-5),
+        ("roc/table1_ava_mplug_owl2", 2, 16, 2e-5),
     ],
 )
 def test_schedules_are_the_papers(name: str, epochs: int, batch: int, rate: float) -> None:
