@@ -1,4 +1,4 @@
-"""Tells how good scorers are on test sets, from passes that jobs/score_catalog.py finished.
+"""Tells how good scorers are on test sets, from passes that jobs/score_manifest.py finished.
 
 ::
 
@@ -49,12 +49,12 @@ def finished_pass(uri: str) -> pa.Table:
     Raises:
         UserError: there is none, or storage can't be used.
     """
-    from beholder.catalog.run import SUMMARY, read_scores
+    from beholder.catalog.manifest_pass import SUMMARY, read_scores
     from beholder.media.storage import exists
 
     if not exists(f"{uri}/{SUMMARY}"):
         raise UserError(
-            f"there is no finished pass at {uri}: run jobs/score_catalog.py with output={uri}"
+            f"there is no finished pass at {uri}: run jobs/score_manifest.py with output={uri}"
         )
     return read_scores(uri)
 

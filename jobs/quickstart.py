@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "platform"))
 import httpx
 import pyarrow.compute as pc
 
-from beholder.catalog.run import read_scores
+from beholder.catalog.manifest_pass import read_scores
 from beholder.config import run_job
 from beholder.datasets.demo.build import ABOUT, build_demo
 from beholder.errors import UserError
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
                 "--set",
                 f"scorer={RUN}/scorer",
             )
-            submit("score", output, "score_catalog.py", *sets, "--set", f"output={scores}")
+            submit("score", output, "score_manifest.py", *sets, "--set", f"output={scores}")
         scored = json.loads(read_bytes(f"{scores}/scores.json"))
         fetch_tree(f"{RUN}/scorer", output / "scorer")
         shown = held_out_pictures()

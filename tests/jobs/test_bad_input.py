@@ -53,7 +53,7 @@ def _sets(**values: str) -> list[str]:
 
 
 def _score(manifest: str, scorer: Path, output: Path | str) -> list[str]:
-    return ["jobs/score_catalog.py", *_sets(manifest=manifest, scorer=scorer, output=output)]
+    return ["jobs/score_manifest.py", *_sets(manifest=manifest, scorer=scorer, output=output)]
 
 
 def _manifest(path: Path, **columns: list) -> str:

@@ -42,7 +42,7 @@ def job(project: Path) -> ModuleType:
 
 
 def write_pass(folder: Path, mean: np.ndarray, lost: int = 0, fingerprint: str = "f") -> None:
-    """A finished pass as jobs/score_catalog.py leaves it: data in parts, then scores.json."""
+    """A finished pass as jobs/score_manifest.py leaves it: data in parts, then scores.json."""
     data = folder / "data-0123"
     data.mkdir(parents=True)
     rows = [
@@ -149,7 +149,7 @@ def test_what_it_prints_and_writes(
         (
             "scorers.0.scores.uploads=nowhere",
             "scorer 'a' on set 'uploads': there is no finished pass at nowhere: run "
-            "jobs/score_catalog.py with output=nowhere",
+            "jobs/score_manifest.py with output=nowhere",
         ),
         ("sets.0.manifest=no.parquet", "no.parquet does not exist"),
         ("sets.0.task=aesthetics", "the pass scored ['quality'], not 'aesthetics'"),

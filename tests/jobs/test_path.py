@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from beholder.catalog.run import read_scores
+from beholder.catalog.manifest_pass import read_scores
 from beholder.config import ConfigError, load_config
 from beholder.datasets.manifests import load_manifest
 from beholder.local_stack import ObjectStore
@@ -106,7 +106,7 @@ def scored(trained, submit: Callable, s3: ObjectStore) -> str:
     }
     words = [word for k, v in sets.items() for word in ("--set", f"{k}={v}")]
     with busy_cluster():
-        done = submit("score_catalog.py", *words)
+        done = submit("score_manifest.py", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 failed" in done.stdout
     return output

@@ -177,13 +177,13 @@ def test_many_fetches_side_by_side_and_holds_few(
             taken.append(k)
             yield Item(str(k), photo)
 
-    once = Stage._once
+    alone = Stage.stage
 
-    def meet(self: Stage, item: Item) -> Staged:
+    def meet(self: Stage, item: Item) -> Staged | Failure:
         together.wait()  # Passes only when three are in progress at a time.
-        return once(self, item)
+        return alone(self, item)
 
-    monkeypatch.setattr(Stage, "_once", meet)
+    monkeypatch.setattr(Stage, "stage", meet)
     found = Stage(spec, limits).many(items(), threads=3)
     first = next(found)
     assert isinstance(first, Staged) and len(taken) <= 6

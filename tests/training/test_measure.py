@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beholder.catalog.run import SUMMARY
+from beholder.catalog.manifest_pass import SUMMARY
 from beholder.config import load_config
 from beholder.datasets import TrainingSet
 from beholder.evaluation import mae

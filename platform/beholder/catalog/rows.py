@@ -56,10 +56,10 @@ def score_rows(
     return table
 
 
-def _scored(score: Score) -> list[dict[str, object]]:
+def score_values(score: Score) -> list[dict[str, object]]:
+    """A score's values, one dictionary a task."""
     return [
         {
-            "item_id": score.item_id,
             "task": task,
             "mean": float(d.mean),
             "std": float(d.std),
@@ -70,10 +70,14 @@ def _scored(score: Score) -> list[dict[str, object]]:
             "mass": score.mass[task],
             "clip_means": [float(clip.mean) for clip in score.clips[task]],
             "coverage": score.coverage,
-            "fingerprint": score.fingerprint,
         }
         for task, d in score.tasks.items()
     ]
+
+
+def _scored(score: Score) -> list[dict[str, object]]:
+    keys = {"item_id": score.item_id, "fingerprint": score.fingerprint}
+    return [keys | values for values in score_values(score)]
 
 
 def _failed(score: Score, tasks: Sequence[str]) -> list[dict[str, object]]:

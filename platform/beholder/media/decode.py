@@ -10,7 +10,7 @@ from beholder.media.images import decode_image
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.preprocess import to_pixels
-from beholder.media.sniff import sniff
+from beholder.media.sniff import MediaType, sniff
 from beholder.media.video import decode_video
 
 
@@ -53,11 +53,21 @@ def decode(request: Request) -> Decoded:
 
 
 def _decode(request: Request) -> Decoded:
-    media_type = sniff(request.data)
-    check_kind(request.kind, media_type.kind, f"{media_type.name} content")
+    media_type = recognise(request.data, request.kind)
     if media_type.kind == "video":
         return decode_video(request.data, media_type, request.spec, request.limits)
     return picture(decode_image(request.data, request.limits), request.spec)
+
+
+def recognise(data: bytes, kind: Kind | None) -> MediaType:
+    """What content is, by its first bytes, if it is of the kind that it is said to be.
+
+    Raises:
+        ItemError: ``decode.empty`` or ``decode.unsupported``.
+    """
+    media_type = sniff(data)
+    check_kind(kind, media_type.kind, f"{media_type.name} content")
+    return media_type
 
 
 def picture(image: Image.Image, spec: PixelSpec) -> Decoded:

@@ -2,11 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,15 @@ from PIL import Image
 
 from beholder.items import RETRY, Failure, FailureCode, Item, ItemError, Kind
 from beholder.media.clips import Decoded, plan_clips
-from beholder.media.decode import Request, check_kind, decode, picture
+from beholder.media.decode import Request, check_kind, decode, picture, recognise
 from beholder.media.fetch import Fetched, fetch
 from beholder.media.images import upright_rgb
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
 from beholder.media.preprocess import to_pixels
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,47 @@ class Stage:
         self.pool = pool
 
     def stage(self, item: Item) -> Staged | Failure:
-        """One item; tried again as ``items.RETRY`` says of its failure.
+        """One item; each step is tried again as ``items.RETRY`` says of its failure.
 
         Raises:
             RuntimeError: the pool is closed or can start no process, which is no item's fault.
         """
+        if not isinstance(item.source, str | Path | bytes):
+            return self._tried(lambda: self._opened_source(item))
+        fetched = self.fetch(item)
+        return fetched if isinstance(fetched, Failure) else self.decode(item, fetched)
+
+    def fetch(self, item: Item) -> Fetched | Failure:
+        """The encoded bytes of an item whose source is a path, a URI or bytes."""
+        source = item.source
+        assert isinstance(source, str | Path | bytes), type(source)
+        return self._tried(lambda: fetch(source, self.limits, item.etag))
+
+    def decode(self, item: Item, fetched: Fetched) -> Staged | Failure:
+        """The pixels of what :meth:`fetch` gave.
+
+        Raises:
+            RuntimeError: as :meth:`stage`.
+        """
+        size = len(fetched.data)
+
+        def once() -> Staged:
+            return _staged(item, self._decode(item, fetched), fetched.sha256, size)
+
+        found = self._tried(once)
+        return replace(found, bytes_read=size) if isinstance(found, Failure) else found
+
+    def misnamed(self, item: Item, fetched: Fetched) -> Failure | None:
+        """What :meth:`decode` would say of content that is not of the item's kind, for nothing."""
+        found = self._tried(lambda: recognise(fetched.data, item.kind))
+        return replace(found, bytes_read=len(fetched.data)) if isinstance(found, Failure) else None
+
+    def _tried(self, once: Callable[[], T]) -> T | Failure:
         attempts = 0
         while True:
             attempts += 1
             try:
-                return self._once(item)
+                return once()
             except ItemError as error:
                 policy = RETRY[error.failure.code]
                 if attempts >= policy.attempts:
@@ -89,17 +122,9 @@ class Stage:
             while waiting:
                 yield waiting.popleft().result()
 
-    def _once(self, item: Item) -> Staged:
+    def _opened_source(self, item: Item) -> Staged:
+        """An item whose pictures the caller has opened."""
         source = item.source
-        if isinstance(source, str | Path | bytes):
-            fetched = fetch(source, self.limits, item.etag)
-            try:
-                decoded = self._decode(item, fetched)
-            except ItemError as error:
-                raise ItemError(
-                    error.failure.code, error.failure.message, len(fetched.data)
-                ) from error
-            return _staged(item, decoded, fetched.sha256, len(fetched.data))
         if isinstance(source, Image.Image):
             check_kind(item.kind, "image", "a picture")
             return _staged(item, picture(self._opened(source), self.spec), None, 0)

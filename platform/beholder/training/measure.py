@@ -9,8 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from beholder.catalog.manifest_pass import (
+    SUMMARY,
+    ManifestPassConfig,
+    read_scores,
+    score_manifest,
+)
 from beholder.catalog.rows import SCORE_FIELDS
-from beholder.catalog.run import SUMMARY, CatalogConfig, read_scores, score_catalog
 from beholder.datasets import TrainingSet
 from beholder.evaluation import evaluate, mean_mass
 from beholder.logs import event
@@ -53,8 +58,8 @@ def measure(
         write_bytes(manifest, sink.getvalue().to_pybytes())
         scores_uri = f"{output}/{one.name}/scores"
         if not exists(f"{scores_uri}/{SUMMARY}"):  # else this run was cut short right after it
-            score_catalog(
-                CatalogConfig(
+            score_manifest(
+                ManifestPassConfig(
                     manifest=manifest,
                     scorer=scorer,
                     output=scores_uri,

@@ -31,7 +31,7 @@ SUMMARY = "scores.json"
 """Written last; a folder without it holds no scores."""
 
 
-class CatalogConfig(JobConfig):
+class ManifestPassConfig(JobConfig):
     """One scoring pass."""
 
     manifest: str = Field(description="URI of the Parquet manifest to score")
@@ -59,7 +59,7 @@ class CatalogConfig(JobConfig):
         )
 
 
-def score_catalog(config: CatalogConfig) -> dict[str, Any]:
+def score_manifest(config: ManifestPassConfig) -> dict[str, Any]:
     """Scores a manifest and returns the summary that stands beside the scores.
 
     Data files go into a folder of their own a run, and ``scores.json``,
@@ -116,7 +116,7 @@ def score_catalog(config: CatalogConfig) -> dict[str, Any]:
     return summary
 
 
-def _scored(config: CatalogConfig, manifest: pa.Table, spec: Any) -> Iterator[pa.Table]:
+def _scored(config: ManifestPassConfig, manifest: pa.Table, spec: Any) -> Iterator[pa.Table]:
     """Score rows in batches, as they come."""
     say_if_short(0.5 * config.decoders + config.cpus * config.scorers, config.gpus * config.scorers)
     rows = in_blocks(manifest, min(manifest.num_rows // config.batch, 200))

@@ -2,7 +2,7 @@
 
 ::
 
-    ray job submit --working-dir . -- python jobs/score_catalog.py \\
+    ray job submit --working-dir . -- python jobs/score_manifest.py \\
         --set manifest=s3://bucket/catalog.parquet --set scorer=s3://bucket/runs/x/scorer \\
         --set output=s3://bucket/scores/2026-11-20
 
@@ -19,10 +19,10 @@ from beholder.config import job_arguments, run_job
 
 def main(argv: list[str]) -> None:
     """Parses the command line, scores, prints the counts."""
-    from beholder.catalog.run import CatalogConfig, score_catalog
+    from beholder.catalog.manifest_pass import ManifestPassConfig, score_manifest
 
-    config = job_arguments(CatalogConfig, argv, __doc__ or "").config
-    summary = score_catalog(config)
+    config = job_arguments(ManifestPassConfig, argv, __doc__ or "").config
+    summary = score_manifest(config)
     print(f"{summary['scored']} items scored, {summary['failed']} failed")
     for code, count in sorted(summary["failures"].items()):
         print(f"  {code}: {count} rows")

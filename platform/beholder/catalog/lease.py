@@ -1,0 +1,174 @@
+"""The lease of a logical date: at most one driver works on it, and a later one fences an earlier.
+
+A lease lasts for some seconds by the wall clock of the machine that wrote it and is renewed at
+every third of them. Machines' clocks may differ by up to :data:`SKEW_S`. Where they differ by
+more, or a driver is held up between a check and the write that it guards, two drivers may work at
+a time; the catalog stays right even then, because chunks are committed by ``create`` and HEAD
+moves by If-Match: work is done twice, and one of the two is told so.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from uuid import uuid4
+
+from beholder.catalog.patience import patiently, trouble
+from beholder.errors import UserError
+from beholder.media.conditional import WriteConflictError, create, read_version, replace
+from beholder.media.storage import StorageError, Trouble
+
+SKEW_S = 5.0
+"""How far the clocks of two drivers' machines may be apart, in seconds."""
+
+
+class LeaseTakenError(UserError):
+    """Another driver works on the date."""
+
+
+class LeaseLostError(UserError):
+    """Another driver has taken the date over: this one must stop."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    epoch: int
+    holder: str
+    expires: float  # Unix time; 0 once it was given back
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+class Lease:
+    """A date's lease, held and renewed while the context lasts, then given back.
+
+    Args:
+        uri: of the lease's object, :meth:`beholder.catalog.layout.Layout.lease`.
+        seconds: how long it lasts without being renewed, and so how long others wait for a
+            driver that died.
+        take_over: take it although another driver holds it.
+        holder: who takes it; unique. By default the machine, the process and some letters.
+
+    Attributes:
+        epoch: 1 for the first driver of the date, one more for each that follows.
+        holder: as above.
+
+    Raises:
+        LeaseTakenError: another driver holds it.
+        StorageError: the storage can't be used.
+    """
+
+    def __init__(
+        self, uri: str, seconds: float = 60.0, take_over: bool = False, holder: str | None = None
+    ) -> None:
+        self.uri = uri
+        self.holder = holder or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self._seconds = seconds
+        self._lost: LeaseLostError | None = None
+        self._turn = threading.Lock()
+        self._done = threading.Event()
+        self._record, self._version = patiently(lambda: self._take(take_over))
+        self.epoch = self._record.epoch
+        self._renewing = threading.Thread(target=self._keep, name=f"lease {uri}", daemon=True)
+        self._renewing.start()
+
+    def check(self) -> None:
+        """Returns while the lease is held; to be called before whatever others will see.
+
+        One that has run out, because this process was held up, is renewed if nobody else has
+        taken it.
+
+        Raises:
+            LeaseLostError: another driver has taken it.
+            StorageError: it has run out and can't be renewed.
+        """
+        with self._turn:
+            if self._lost is None and time.time() >= self._record.expires:
+                self._renew()
+            if self._lost is not None:
+                raise self._lost
+
+    def release(self) -> None:
+        """Gives it back, so that nobody waits for it; one that was lost stays the other's."""
+        self._done.set()
+        self._renewing.join()
+        with self._turn:
+            if self._lost is None:
+                self._write(_Record(self.epoch, self.holder, 0.0))
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.release()
+        except StorageError:
+            if error is None:  # else what ended the context matters more: the lease runs out
+                raise
+
+    def _take(self, take_over: bool) -> tuple[_Record, str]:
+        expires = time.time() + self._seconds
+        try:
+            data, version = read_version(self.uri)
+        except StorageError as error:
+            if trouble(error) is not Trouble.OBJECT_MISSING:
+                raise
+            return self._first_to(None, _Record(1, self.holder, expires))
+        there = _Record(**json.loads(data))
+        left = there.expires + SKEW_S - time.time()
+        if left > 0 and not take_over:
+            raise LeaseTakenError(
+                f"{self.uri}: driver {there.holder} works on this date and holds it for another "
+                f"{left:.0f} s: wait for it, or, if it is dead, add --set take_over=true"
+            )
+        return self._first_to(version, _Record(there.epoch + 1, self.holder, expires))
+
+    def _first_to(self, version: str | None, record: _Record) -> tuple[_Record, str]:
+        data = record.encode()
+        try:
+            if version is None:
+                return record, create(self.uri, data)
+            return record, replace(self.uri, data, version)
+        except WriteConflictError as error:
+            raise LeaseTakenError(
+                f"{self.uri}: another driver took this date at the same moment: let it work"
+            ) from error
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._seconds / 3):
+            with self._turn:
+                if self._lost is not None:
+                    return
+                try:
+                    self._renew()
+                except StorageError:
+                    continue  # the next turn may go better; :meth:`check` says it if none does
+
+    def _renew(self) -> None:
+        self._write(_Record(self.epoch, self.holder, time.time() + self._seconds))
+
+    def _write(self, record: _Record) -> None:
+        try:
+            self._version = replace(self.uri, record.encode(), self._version)
+            self._record = record
+        except WriteConflictError:
+            self._lost = LeaseLostError(
+                f"{self.uri}: {self._taker()} has taken this date over from {self.holder}, which "
+                "stops here: what it had committed stands"
+            )
+
+    def _taker(self) -> str:
+        try:
+            there = _Record(**json.loads(read_version(self.uri)[0]))
+        except StorageError:
+            return "another driver"
+        return f"driver {there.holder} (epoch {there.epoch})"
