@@ -23,7 +23,7 @@ from PIL import Image
 from yarl import URL
 
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.scoring_pass import Assignment, PlannedChunk
+from beholder.catalog.scoring_pass import Assignment, Chunk
 from beholder.catalog.tables import PLANNED
 from beholder.media.storage import write_bytes
 from beholder.scoring import Scorer
@@ -55,10 +55,10 @@ def scorer_folder(small_scorer: Scorer, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def plan() -> Callable[..., list[PlannedChunk]]:
+def plan() -> Callable[..., list[Chunk]]:
     """``plan(layout, items, size)`` writes a plan's file as a planner would, by hand."""
 
-    def write(layout: Layout, items: Sequence[Mapping], size: int) -> list[PlannedChunk]:
+    def write(layout: Layout, items: Sequence[Mapping], size: int) -> list[Chunk]:
         uri = f"{layout.run(RUN)}/plan-hand/0.parquet"
         sink = pa.BufferOutputStream()
         chunks = []
@@ -69,7 +69,7 @@ def plan() -> Callable[..., list[PlannedChunk]]:
                     for item in items[start : start + size]
                 ]
                 writer.write_table(pa.Table.from_pylist(rows, schema=PLANNED))
-                chunks.append(PlannedChunk(number, uri, number, len(rows)))
+                chunks.append(Chunk(number, layout.relative(uri), number, len(rows)))
         write_bytes(uri, sink.getvalue().to_pybytes())
         return chunks
 

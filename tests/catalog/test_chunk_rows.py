@@ -14,7 +14,7 @@ from beholder.catalog.chunk_rows import TRAVELLING, Gathering, ScoreChunk
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease
 from beholder.catalog.ledger import commit, committed, read_chunk
-from beholder.catalog.scoring_pass import PlannedChunk, read_planned
+from beholder.catalog.scoring_pass import Chunk, read_planned
 from beholder.catalog.stages import Decode
 from beholder.catalog.tables import CHUNK, PLANNED
 from beholder.errors import UserError
@@ -272,7 +272,7 @@ def test_hostile_corpus(
 def test_bad_moments_of_the_store_lose_nothing(
     s3: ObjectStore,
     fault_proxy: type,
-    plan: Callable[..., list[PlannedChunk]],
+    plan: Callable[..., list[Chunk]],
     pictures: list[bytes],
     decode: Decode,
     scoring: ScoreChunk,
@@ -292,7 +292,7 @@ def test_bad_moments_of_the_store_lose_nothing(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         with Lease(layout.lease(RUN.date)) as lease:
             for chunk in chunks:
-                for batch in decode(scoring_pass._read(chunk)[0]):
+                for batch in decode(scoring_pass._read(layout, chunk)[0]):
                     for number, rows, seconds in gathering.add(scoring(batch)):
                         commit(layout, RUN, number, rows, seconds, lease)
             records = committed(layout, RUN, range(3))
@@ -313,11 +313,11 @@ def test_bad_moments_of_the_store_lose_nothing(
 
 
 def test_a_plan_that_was_changed_is_refused(
-    tmp_path: Path, plan: Callable[..., list[PlannedChunk]]
+    tmp_path: Path, plan: Callable[..., list[Chunk]]
 ) -> None:
     layout = Layout(str(tmp_path))
     [first, _] = plan(layout, [{"item_id": str(k), "uri": "x"} for k in range(5)], 3)
-    assert read_planned(first)["item_id"].to_pylist() == ["0", "1", "2"]
-    wrong = PlannedChunk(first.number, first.file, 1, first.rows)
+    assert read_planned(layout, first)["item_id"].to_pylist() == ["0", "1", "2"]
+    wrong = first._replace(group=1)
     with pytest.raises(UserError, match="row group 1 is not chunk 0 with its 3 items"):
-        read_planned(wrong)
+        read_planned(layout, wrong)

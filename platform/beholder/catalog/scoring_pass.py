@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -52,21 +52,20 @@ PATIENCE_S = 600.0
 """How long a chunk waits at the gate before it goes in anyway."""
 
 
-@dataclass(frozen=True)
-class PlannedChunk:
+class Chunk(NamedTuple):
     """Where a chunk of the plan is.
 
     Attributes:
         number: of the chunk; unique in its run.
-        file: URI of the plan's Parquet file, of schema
+        path: of the plan's Parquet file, below the catalog's root; of schema
             :data:`~beholder.catalog.tables.PLANNED`.
-        row_group: of that file.
+        group: the row group there.
         rows: items in it.
     """
 
     number: int
-    file: str
-    row_group: int
+    path: str
+    group: int
     rows: int
 
 
@@ -113,7 +112,7 @@ class Assignment:
 
 
 def score_chunks(
-    chunks: Sequence[PlannedChunk],
+    chunks: Sequence[Chunk],
     assignment: Assignment,
     crew: Crew,
     lease: Lease,
@@ -162,7 +161,7 @@ def score_chunks(
 
 
 def _finished(
-    chunks: Sequence[PlannedChunk], assignment: Assignment, crew: Crew
+    chunks: Sequence[Chunk], assignment: Assignment, crew: Crew
 ) -> Iterator[tuple[int, pa.Table, float]]:
     """Whole chunks as they come: number, rows, seconds of scoring."""
     if not chunks:
@@ -190,7 +189,7 @@ def _finished(
 
 
 def _rows(
-    chunks: Sequence[PlannedChunk], assignment: Assignment, crew: Crew, gate: Any
+    chunks: Sequence[Chunk], assignment: Assignment, crew: Crew, gate: Any
 ) -> Iterable[pa.Table]:
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = BATCH_BYTES
@@ -198,7 +197,7 @@ def _rows(
     context.execution_no_progress_timeout_s = STALL_S
     with ray.data.DataContext.current(context):
         decoded = ray.data.read_datasource(
-            PlanSource(chunks),
+            PlanSource(assignment.layout, chunks),
             num_cpus=0,
             concurrency=READERS,
             override_num_blocks=len(chunks),
@@ -241,11 +240,13 @@ class PlanSource(ray.data.Datasource):
     """Chunks of a plan, a read task and a block each.
 
     Args:
+        layout: of the catalog.
         chunks: which, in order.
     """
 
-    def __init__(self, chunks: Sequence[PlannedChunk]) -> None:
+    def __init__(self, layout: Layout, chunks: Sequence[Chunk]) -> None:
         super().__init__()
+        self._layout = layout
         self._chunks = chunks
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -258,7 +259,7 @@ class PlanSource(ray.data.Datasource):
         """One a chunk, however many are asked for: what is decoded together was planned so."""
         return [
             ray.data.ReadTask(
-                functools.partial(_read, chunk),
+                functools.partial(_read, self._layout, chunk),
                 ray.data.block.BlockMetadata(
                     num_rows=chunk.rows, size_bytes=None, exec_stats=None, input_files=None
                 ),
@@ -267,25 +268,26 @@ class PlanSource(ray.data.Datasource):
         ]
 
 
-def _read(chunk: PlannedChunk) -> list[pa.Table]:
-    rows = patiently(lambda: read_planned(chunk))
+def _read(layout: Layout, chunk: Chunk) -> list[pa.Table]:
+    rows = patiently(lambda: read_planned(layout, chunk))
     return [rows.append_column("position", pa.array(np.arange(chunk.rows), pa.int32()))]
 
 
-def read_planned(chunk: PlannedChunk) -> pa.Table:
+def read_planned(layout: Layout, chunk: Chunk) -> pa.Table:
     """A chunk's rows as they were planned.
 
     Raises:
-        UserError: the file has another number of them.
+        UserError: what stands there is another chunk.
         StorageError: it can't be read.
     """
-    filesystem, path = open_filesystem(chunk.file)
-    with explained(chunk.file), filesystem.open(path, "rb") as file:
-        rows = pq.ParquetFile(file).read_row_group(chunk.row_group)
+    uri = layout.absolute(chunk.path)
+    filesystem, path = open_filesystem(uri)
+    with explained(uri), filesystem.open(path, "rb") as file:
+        rows = pq.ParquetFile(file).read_row_group(chunk.group)
     if rows.num_rows != chunk.rows or set(rows["chunk"].to_pylist()) != {chunk.number}:
         raise UserError(
-            f"{chunk.file}: row group {chunk.row_group} is not chunk {chunk.number} with its "
-            f"{chunk.rows} items: the plan was changed or damaged, plan a new run"
+            f"{uri}: row group {chunk.group} is not chunk {chunk.number} with its {chunk.rows} "
+            "items: the plan was changed or damaged, plan a new run"
         )
     return rows
 
