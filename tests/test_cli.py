@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from beholder.cli import app
+from beholder.readouts import RegressionReadout
 from beholder.scoring import Scorer
 
 
@@ -27,6 +28,24 @@ def test_the_table_shows_every_photo_and_task(
         assert name in result.stdout.replace("\n", "")
     assert result.stdout.count("quality") >= len(photos)
     assert "excellent" in result.stdout
+
+
+def test_a_score_without_a_spread_says_so(
+    small_scorer: Scorer, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    backbone, readout = small_scorer.backbone, RegressionReadout()
+    head = readout.head(backbone.spec.hidden_size)
+    scorer = Scorer(backbone, readout, small_scorer.tasks, "unanswered", head=head)
+    scorer.save(tmp_path / "scorer")
+    (tmp_path / "coffee").write_bytes(photos["coffee"])
+    arguments = ["score", "--scorer", str(tmp_path / "scorer"), str(tmp_path / "coffee")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "0 worst to 1 best" in result.stdout
+    assert result.stdout.count("none") == len(scorer.tasks)
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    (line,) = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    assert line["scores"]["quality"]["std"] is None
 
 
 def test_json_is_what_the_scorer_says(arguments: list[str], small_scorer: Scorer) -> None:

@@ -17,7 +17,8 @@ from beholder.doctor import checks_table, exit_code, run_checks
 from beholder.errors import UserError
 from beholder.items import Score
 from beholder.logs import progress
-from beholder.scoring import check_tasks, load_scorer
+from beholder.opinions import Point
+from beholder.scoring import Scorer, check_tasks, load_scorer
 
 app = typer.Typer(
     help="Rates pictures and videos as people do.", no_args_is_help=True, add_completion=False
@@ -47,25 +48,31 @@ def score(
         for one in scores:
             print(json.dumps(one.as_dict()))
     else:
-        _print(scores, judge.fingerprint)
+        _print(scores, judge)
     raise typer.Exit(1 if any(one.failure for one in scores) else 0)
 
 
-def _print(scores: list[Score], fingerprint: str) -> None:
+def _print(scores: list[Score], judge: Scorer) -> None:
     # A pipe has no width: leave names whole.
     console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(title=f"scorer {fingerprint}, 1 bad to 5 excellent", title_justify="left")
-    for column in ("item", "task", "mean", "std", "bad · poor · fair · good · excellent"):
+    readout, scale = judge.readout, judge.readout.scale
+    told = len(readout.words()) == len(readout.support)  # not the thousand numbers of three digits
+    shares = " · ".join(readout.words()) if told else "shares: --json has them"
+    title = f"scorer {judge.fingerprint}, {scale.minimum:g} worst to {scale.maximum:g} best"
+    table = Table(title=title, title_justify="left")
+    for column in ("item", "task", "mean", "std", escape(shares or "no shares")):
         right = column in ("mean", "std")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for one in scores:
         if one.failure is not None:
             said = f"{one.failure.code}: {one.failure.message}"
             table.add_row(escape(one.item_id), "", "", "", escape(said))
-        for task, d in one.tasks.items():
-            probs = " · ".join(f"{100 * p:2.0f}%" for p in d.probs)
-            name = escape(one.item_id)
-            table.add_row(name, task, f"{float(d.mean):.2f}", f"{float(d.std):.2f}", probs)
+        for task, rating in one.tasks.items():
+            std, probs = "none", ""
+            if not isinstance(rating, Point):
+                std = f"{float(rating.std):.2f}"
+                probs = " · ".join(f"{100 * p:2.0f}%" for p in rating.probs) if told else ""
+            table.add_row(escape(one.item_id), task, f"{float(rating.mean):.2f}", std, probs)
     console.print(table)
 
 

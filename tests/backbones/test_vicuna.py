@@ -1,11 +1,14 @@
 """Rows: what is supervised, where a slot is predicted, how media are expanded."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from beholder.backbones import MediaShape
 from beholder.backbones.contract import IGNORED
 from beholder.backbones.pocket.preprocess import EOS, PocketText, default_tokenizer, make_tokenizer
+from beholder.backbones.vicuna import VicunaText
 from beholder.conversations import Conversation, Slot, Text, Turn, scoring, training
 from beholder.opinions import LEVEL_WORDS
 
@@ -43,6 +46,26 @@ def test_an_open_slot_is_predicted_by_the_last_position(text: PocketText) -> Non
     rows = [scoring("scorer", "quality", "image", 0), scoring("scorer", "aesthetics", "image", 0)]
     encoded = text.encode(rows, [PICTURE])
     assert torch.equal(encoded.slots[:, 0], encoded.lengths - 1)
+
+
+def test_an_unanswered_question_is_read_at_its_last_token(text: PocketText, golden: Path) -> None:
+    """The colon of ``ASSISTANT:``, in which the word of a filled slot is predicted, too.
+
+    With the real tokenizer a space behind the colon would be a token of its own, 29871.
+    """
+    vicuna = VicunaText((golden.parent / "llama_tokenizer.json").read_text("utf-8"), TOKENS, 1, 2)
+    for tokenizer in (text, vicuna):
+        conversations = [
+            scoring("unanswered", "quality", "image", 0),
+            training("unanswered", "quality", "image", 0, (Slot("quality", " good"),), 0),
+        ]
+        opened, filled = (tokenizer.encode([one], [PICTURE]) for one in conversations)
+        at = int(opened.slots[0, 0])
+        assert at == int(opened.lengths[0]) - 1 == int(filled.slots[0, 0])
+        assert torch.equal(opened.ids[0, : at + 1], filled.ids[0, : at + 1])
+        assert (opened.labels == IGNORED).all()
+        assert filled.ids[0, at + 1].tolist() == tokenizer.token_ids(["good"])[0]
+    assert int(opened.ids[0, -1]) == 29901  # the colon, as in Q-Align's 13566 29901
 
 
 def test_media_take_their_tokens_and_may_be_shared(text: PocketText) -> None:

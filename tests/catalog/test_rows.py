@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from beholder.catalog.rows import SCORE_FIELDS, score_rows
 from beholder.items import Failure, FailureCode, Score
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 
 TASKS = {"image": ["quality", "aesthetics"], "video": ["quality"]}
 
@@ -52,3 +52,12 @@ def test_each_item_has_a_row_a_task_and_keeps_its_columns() -> None:
     assert rows["sha256"].to_pylist() == ["s", "s", "t", "t", "u"]
     assert rows["attempts"].to_pylist()[2] == 2
     assert rows.schema.names[: len(SCORE_FIELDS)] == SCORE_FIELDS.names
+
+
+def test_a_point_has_nulls_where_a_spread_would_stand() -> None:
+    point = Point(np.array(0.25), Scale(0, 1))
+    score = Score("a", "f" * 16, tasks={"quality": point}, clips={"quality": (point,)})
+    (row,) = score_rows(pa.table({"item_id": ["a"], "kind": ["image"]}), [score], TASKS).to_pylist()
+    assert (row["mean"], row["scale"], row["clip_means"]) == (0.25, [0, 1], [0.25])
+    for name in ("std", "entropy", "support", "probs", "mass", "failure_code"):
+        assert row[name] is None

@@ -48,15 +48,16 @@ def written(conversation: Conversation) -> str:
         ("eval_iaa", f"USER: <|image|>{ASK} ASSISTANT: The quality of the image is[]"),
         ("score_method", f"USER: {ASK}\n<|image|>\nASSISTANT: The image of the quality is[]"),
         ("training", f"{SYSTEM} USER: <|image|>\n{ASK} ASSISTANT: The quality of the image is[]"),
+        ("unanswered", f"USER: <|image|>\n{ASK} ASSISTANT: []"),
     ],
 )
 def test_variants(variant: str, text: str) -> None:
     assert written(scoring(variant, "quality", "image", 0)) == text
 
 
-def test_the_five_in_use_are_there_and_one_for_small_models() -> None:
+def test_the_five_in_use_are_there_and_two_of_ours() -> None:
     released = {"scorer", "eval", "eval_iaa", "score_method", "training"}
-    assert set(PROMPTS) == released | {"brief"}
+    assert set(PROMPTS) == released | {"brief", "unanswered"}
 
 
 def test_words_change_with_task_and_kind() -> None:
@@ -85,6 +86,15 @@ def test_training_and_scoring_agree_up_to_the_slot() -> None:
         asked = written(scoring(variant, "quality", "image", 0)).removesuffix("[]")
         answered = written(training(variant, "quality", "image", 0, FAIR, question=0))
         assert answered == f"{asked} fair."
+
+
+def test_where_nothing_is_written_the_slot_stays_open() -> None:
+    nothing = (Slot("quality"),)
+    for variant in PROMPTS:
+        taught = training(variant, "quality", "image", 0, nothing, question=0)
+        assert taught == scoring(variant, "quality", "image", 0)
+    other = training("unanswered", "quality", "image", 0, nothing, question=1)
+    assert "What do you think" in written(other)
 
 
 def test_paraphrases() -> None:

@@ -140,6 +140,31 @@ def test_maps_to_the_sets_scale() -> None:
     assert unit.on_scale["given"][0].tolist() == [0, 100]
 
 
+def test_points_have_errors_and_no_distances() -> None:
+    """A regression head on 0..1: its ends are the set's, and nothing stands for a spread."""
+    table = manifest([10.0, 40.0, 90.0], std=[5.0, 6.0, 7.0])
+    opinions = opinions_of("set", "quality", Scale(0, 100), table)
+    unknown = dict.fromkeys(("std", "entropy", "support", "probs", "mass"))
+    rows = [
+        {"item_id": f"i{n}", "task": "quality", "mean": mean, "scale": [0.0, 1.0]}
+        | {"fingerprint": "abc"}
+        | unknown
+        for n, mean in enumerate([0.2, 0.5, 0.8])
+    ]
+    said = predictions_of("head", opinions, pa.Table.from_pylist(rows, schema=SCORE_FIELDS))
+    assert (said.mode, said.mass, said.std, said.levels) == (None,) * 4
+    mean, std = said.on_scale["given"]
+    assert std is None
+    np.testing.assert_allclose(mean, [20, 50, 80])
+    measured = measure_scorer("head", said, opinions, zero_shot=True)
+    given = measured.metrics.on_scale["given"]
+    assert given.mae == pytest.approx(10)
+    assert (given.distances, given.calibration, measured.levels_only) == (None,) * 3
+    page = as_markdown(Evaluation({"head": "set"}, ("set",), (measured,), ()))
+    assert "- head on set: the scores come without a spread, as a regression head's." in page
+    assert "## Spread" not in page
+
+
 def test_what_does_not_fit_is_one_sentence() -> None:
     opinions = opinions_of("set", "quality", RATED, manifest([1.0, 2.0, 3.0]))
     good = score_rows(np.eye(5)[:3])

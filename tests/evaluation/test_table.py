@@ -128,6 +128,13 @@ def test_rows_without_a_known_spread_count_for_all_else() -> None:
     assert pointed.calibration is not None
     nobody = evaluate(predicted, true, sources, std=std, true_std=np.full(120, np.nan))
     assert nobody.on_scale["given"].calibration is None
+    assert nobody.on_scale["given"].without == (
+        "fewer than two rows have a known spread of people's opinions"
+    )
+    assert given.without is None and pointed.without is None
+    points = evaluate(predicted, true, sources, true_std=true_std).on_scale["given"]
+    assert (points.mae, points.distances, points.calibration) == (given.mae, None, None)
+    assert points.without == "the scores come without a spread, as a regression head's"
     with pytest.raises(ValueError, match=r"shapes \(120,\) and \(2,\) don't fit 120 rows"):
         evaluate(predicted, true, sources, std=std, true_std=[1, 1])
     with pytest.raises(ValueError, match="std of the opinions of row 0 is -1"):

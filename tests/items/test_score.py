@@ -3,7 +3,7 @@ import json
 import numpy as np
 
 from beholder.items import Failure, FailureCode, Score
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 
 UNIFORM = ScoreDistribution(np.arange(1.0, 6.0), np.full(5, 0.2), Scale(1, 5))
 
@@ -28,3 +28,12 @@ def test_a_failure_has_no_scores() -> None:
         "bytes_read": 0,
     }
     assert "scores" not in told
+
+
+def test_a_point_is_told_without_a_spread() -> None:
+    point = Point(np.array(0.25), Scale(0, 1))
+    score = Score("a", "f", {"quality": point}, clips={"quality": (point, point)})
+    told = json.loads(json.dumps(score.as_dict(), allow_nan=False))["scores"]["quality"]
+    assert (told["mean"], told["clips"], told["scale"]) == (0.25, [0.25, 0.25], [0, 1])
+    for name in ("std", "entropy", "support", "probs", "mass"):
+        assert told[name] is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 from beholder.ranking import QualityFloor, Weighted
 from beholder.ranking.blend import percentiles
 
@@ -65,7 +65,7 @@ def test_certainty_survives_single_precision() -> None:
 
 
 def test_refusals() -> None:
-    point = ScoreDistribution(np.array([3.5]), np.array([1.0]), Scale(1, 5))
+    point = Point(np.array(3.5), Scale(1, 5))
     assert QualityFloor(3).passed([point]).all()
     with pytest.raises(ValueError, match=r"row 1 is a point \(mean 3.5\)"):
         QualityFloor(3, 0.5).passed([distribution(0, 0, 1, 0, 0), point])

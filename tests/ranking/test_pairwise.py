@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from beholder.opinions import Scale, ScoreDistribution, thurstone
+from beholder.opinions import Point, Scale, ScoreDistribution, thurstone
 from beholder.ranking import Candidates, exact_expected_rank, gaussian_matrix, probability_matrix
 from beholder.ranking.pairwise import PAIRWISE_LIMIT
 
@@ -64,7 +64,7 @@ def test_refusals() -> None:
         probability_matrix(stack(PAIRWISE_LIMIT + 1))
     with pytest.raises(ValueError, match="pairs of 201 candidates are too many, 200"):
         gaussian_matrix(Candidates.of(stack(PAIRWISE_LIMIT + 1)))
-    points = ScoreDistribution([3.0], np.ones((2, 1)), Scale(1, 5))
+    points = Point(np.array([3.0, 3.0]), Scale(1, 5))
     with pytest.raises(ValueError, match=r"P\(A > B\) needs a spread and row 0 is a point"):
         probability_matrix(points)
     with pytest.raises(ValueError, match=r"P\(A > B\) needs a spread and row 0 is a point"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from beholder.items import Failure, FailureCode, Score
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 from beholder.ranking import (
     QualityFloor,
     Rule,
@@ -28,7 +28,7 @@ def score(item: str, probs: tuple[float, ...], task: str = "quality", made_by: s
 
 
 def point(item: str, mean: float) -> Score:
-    return Score(item, "f1", {"quality": ScoreDistribution([mean], np.ones(1), Scale(1, 5))})
+    return Score(item, "f1", {"quality": Point(np.array(mean), Scale(1, 5))})
 
 
 def failed(item: str, made_by: str = "f1") -> Score:
@@ -106,7 +106,7 @@ def test_points_are_ordered_by_mean_alone() -> None:
             rank(scores, "quality", rule)
     with pytest.raises(ValueError, match="row 0 is a point"):
         rank(scores, "quality", relevance=[1, 2, 3], blend=QualityFloor(3, 0.5))
-    with pytest.raises(ValueError, match=r"\[2.5\] and \[4.0\].*no spread"):
+    with pytest.raises(ValueError, match=r"P\(A > B\) needs a spread and row 0 .* has no spread"):
         gather(scores, "quality").stack()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 from beholder.ranking import (
     DEFAULT_Z,
     Candidates,
@@ -113,7 +113,7 @@ def test_ties_by_a_key() -> None:
 
 
 def test_points_are_ordered_by_mean_alone() -> None:
-    points = Candidates.of(ScoreDistribution([3.0], np.ones((2, 1)), Scale(1, 5)))
+    points = Candidates.of(Point(np.array([3.0, 3.0]), Scale(1, 5)))
     assert points.std is None
     assert order(Candidates(np.array([1.0, 3.0, 2.0]))).tolist() == [1, 2, 0]
     assert order(MIXED).tolist() == [1, 0, 2]

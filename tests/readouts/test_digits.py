@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from beholder.backbones import Read
 from beholder.conversations import Slot, Text
 from beholder.evaluation.digits import digit_expectation
-from beholder.opinions import Scale
+from beholder.opinions import NoSpreadError, Scale
 from beholder.readouts import DigitReadout, make_readout, read_slots
 from beholder.readouts.contract import Reading
 
@@ -139,7 +139,9 @@ def test_equation_4_goes_along_the_written_digits() -> None:
     greedy, _ = read(DigitReadout(reading="greedy"), model)
     expected = first + second / 10 + third / 100
     assert float(greedy.distribution.mean[0]) == pytest.approx(expected)
-    assert float(greedy.distribution.std[0]) == pytest.approx(0, abs=1e-6)
+    assert not DigitReadout(reading="greedy").has_spread
+    with pytest.raises(NoSpreadError, match="nor has a number read as it is written"):
+        _ = greedy.distribution.std
 
 
 @pytest.mark.parametrize(("reading", "count"), [("greedy", 3), ("eq4", 3), ("tree", 21)])

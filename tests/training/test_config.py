@@ -41,7 +41,7 @@ def test_the_demo_configs_load(project: Path) -> None:
         ("backbone.lora={}", "set backbone.train to .projector., or lora to null"),
         ("backbone.lora={rnk: 3}", "unknown key 'backbone.lora.rnk': did you mean"),
         ("backbone.lora={targets: every}", "'backbone.lora.targets' is 'every'"),
-        ("readout.name=tarot", "readout.name' is 'tarot': use one of 'levels', 'score_tokens'"),
+        ("readout.name=tarot", "readout.name' is 'tarot': use one of 'levels', 'binary'"),
         ("readout.tokens=5", "readout.tokens': it does not belong to 'levels'"),
         ("readout.name=score_tokens", "no score from objective.next_token alone: give smooth_l1"),
         ("objective.vote_ce=1", "vote_ce 1 learn votes on score tokens: name readout score_tokens"),
@@ -71,7 +71,44 @@ def test_score_tokens_have_fields_of_their_own(project: Path, override: str, sen
         load_config(TrainConfig, project / "configs/train/roc_pocket.yaml", [override])
 
 
-@pytest.mark.parametrize("name", ["onealign_pocket", "deqa_pocket", "roc_pocket", "realqa_pocket"])
+@pytest.mark.parametrize(
+    ("name", "override", "sentence"),
+    [
+        ("regression", "objective.squared_error=0", "every weight of the objective is 0"),
+        ("regression", "objective={next_token: 1}", "from objective.squared_error alone, which is"),
+        ("regression", "objective.next_token=1", "next_token 1 learns from words, .* set it to 0"),
+        ("regression", "objective.fidelity=1", "fidelity 1 learns from words, .* set it to 0"),
+        ("regression", "objective.vote_ce=2", "vote_ce 2 learns from words, .* set it to 0"),
+        ("regression", "sets.0.rule=left_closed", "edges of levels, of which readout regression"),
+        ("regression", "readout.tokens=5", "readout.tokens': it does not belong to 'regression'"),
+        ("onealign", "objective.squared_error=1", "which readout levels has not: name readout reg"),
+        ("roc", "objective.squared_error=1", "which readout score_tokens has not"),
+        ("realqa", "objective.squared_error=1", "which readout digits has not"),
+        ("binary", "objective.squared_error=1", "which readout binary has not"),
+        ("binary", "objective.soft_label=0", "labels soft and objective.soft_label 0 don't go"),
+        ("binary", "readout.labels=one_hot", "labels one_hot and objective.soft_label 1 don't go"),
+        ("binary", "objective.emd=1", "learn votes on score tokens"),
+        ("binary", "readout.words=[bad, fair, good]", "'readout.words'"),
+        ("binary", "readout.words=[good, good]", "'readout.words'.*two different words"),
+    ],
+)
+def test_a_readout_and_its_objective_belong_together(
+    project: Path, name: str, override: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(TrainConfig, project / f"configs/train/{name}_pocket.yaml", [override])
+
+
+def test_rocs_coupled_loss_is_a_config(project: Path) -> None:
+    """Eq. 3: cross-entropy of the answer, level included, and smooth L1 of the levels' mean."""
+    config = load_config(TrainConfig, project / POCKET, ["objective.smooth_l1=1"])
+    assert (config.readout.name, config.objective.next_token) == ("levels", 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{name}_pocket" for name in ("onealign", "deqa", "roc", "realqa", "regression", "binary")],
+)
 def test_a_resolved_config_is_read_back_equal(project: Path, tmp_path: Path, name: str) -> None:
     config = load_config(TrainConfig, project / f"configs/train/{name}.yaml")
     (tmp_path / "again.yaml").write_text(dump_config(config), "utf-8")

@@ -24,16 +24,18 @@ def _measured(
     tmp_path: Path,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
+    std: float | None = 0.5,
+    mass: float | None = 0.9,
 ) -> dict[str, Any]:
-    """Metrics of 40 scores with a std of .5 and one failure, on a set of 0..100."""
+    """Metrics of 40 scores and one failure, on a set of 0..100."""
     scores = pa.table(
         {
             "item_id": [f"item-{i}" for i in range(41)],
             "task": ["quality"] * 41,
             "source": [f"photo-{i % 9}" for i in range(41)],
             "mean": [*mean, None],
-            "std": [*np.full(40, 0.5), None],
-            "mass": [*np.full(40, 0.9), None],
+            "std": pa.array([*[std] * 40, None], pa.float64()),
+            "mass": pa.array([*[mass] * 40, None], pa.float64()),
             "mos": [*mos, 50.0],
             "latent": [*mean, 3.0],
             "manifest_std": [*np.full(39, 25.0), None, 25.0],
@@ -128,3 +130,21 @@ def test_attributes_are_compared_with_their_own_columns(
     assert metrics["attributes"]["color"]["srcc"] == pytest.approx(1)
     assert metrics["attributes"]["color"]["on_scale"]["ends"]["mae"] == pytest.approx(0, abs=1e-12)
     assert metrics["attributes"]["light"] is None
+
+
+def test_points_have_errors_and_say_why_no_distances(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A regression head on 0..1: the set's ends are its ends."""
+    rng = np.random.default_rng(0)
+    unit = rng.uniform(0, 1, 40)
+    mos = 100 * unit + rng.normal(size=40)
+    metrics = _measured(
+        unit, mos, "regression_pocket", tmp_path, project, monkeypatch, std=None, mass=None
+    )
+    assert "mass" not in metrics
+    (name, on_scale) = next(iter(metrics["mos"]["on_scale"].items()))
+    assert name == "ends"
+    assert on_scale["mae"] == pytest.approx(mae(100 * unit, mos))
+    assert (on_scale["distances"], on_scale["calibration"]) == (None, None)
+    assert on_scale["without"] == "the scores come without a spread, as a regression head's"

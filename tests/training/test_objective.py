@@ -11,7 +11,7 @@ from beholder.backbones.pocket.model import Pocket, PocketConfig
 from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.backbones.pocket.tower import Tower
 from beholder.opinions import Scale
-from beholder.readouts import LevelReadout
+from beholder.readouts import LevelReadout, Readout, ScoreTokenReadout
 from beholder.training.batch import TrainBatch
 from beholder.training.config import ObjectiveConfig
 from beholder.training.feed import BatchBuilder, Looked, Opinion
@@ -120,3 +120,36 @@ def test_pairs_of_two_sets_and_fillers_count_nothing(
         item = builder.build(indices, _media(indices), 0)
         assert float(objective.counts(item)[2]) == 0
         assert float(_loss(backbone, objective, item)) == 0
+
+
+@pytest.mark.parametrize("readout", [LevelReadout(), ScoreTokenReadout()], ids=["eq_3", "eq_6"])
+def test_only_coupled_text_pulls_an_exact_score_away(readout: Readout) -> None:
+    """ROC4MLLM's Eq. 3 and Eq. 6 are one objective, next_token 1 and smooth_l1 1, on two readouts.
+
+    The predicted score is people's, so that its loss has no gradient, and the text is as sure as
+    it can be. Its target at the slot is one of the scored words in Eq. 3 and pulls by ``q - 1``
+    there and ``q`` at the others; in Eq. 6 it is the position token and leaves them alone.
+    """
+    backbone = Pocket(PocketConfig(image_size=64, hidden_size=16), default_tokenizer())
+    backbone.add_tokens(readout.new_tokens())
+    row = Opinion("image", "quality", 3.4, Scale(1, 5), "right_closed", 1.0, 0.6, 0)
+    blank = torch.zeros(1, Tower.width)
+    builder = BatchBuilder(backbone, {"right_closed": readout}, [row], "brief", 0, blank)
+    item = builder.build(np.array([0]), [Looked(states=blank)], 0)
+    ids, support = backbone.token_ids(readout.words()), torch.from_numpy(readout.support)
+    objective = Objective(ObjectiveConfig(next_token=1, smooth_l1=1), ids, support)
+
+    shares = (1 - (support - item.scores).abs()).clamp_min(1e-9)  # of the two words beside it
+    positions = objective.positions(item)
+    at_slot = (positions == positions[-1]).all(1).nonzero()[:, 0]  # as a text and as a score
+    logits = torch.full((len(positions), backbone.spec.vocabulary), -40.0)
+    logits[at_slot[:, None], torch.tensor(ids)] = shares.log().float()
+    if readout.new_tokens():
+        logits[at_slot, backbone.token_ids(["[SCORE]"])[0]] = 40.0
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(logits, item), logits)
+    pulled = gradient[at_slot][:, ids].sum(0) * float(objective.counts(item)[0])
+    expected = torch.zeros(len(ids))
+    if not readout.new_tokens():
+        expected[2:4] = torch.tensor([0.5 - 1, 0.5])  # "fair" is written; 3.5 lies between
+    torch.testing.assert_close(pulled, expected, atol=1e-5, rtol=0)

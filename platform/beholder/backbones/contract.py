@@ -110,10 +110,13 @@ class Read:
     Attributes:
         hidden: last hidden states, after the final norm. (M, H).
         logits: over the full vocabulary, fp32. (M, V).
+        values: what a readout's trained head makes of ``hidden``; no backbone fills it, see
+            :func:`beholder.readouts.through_head`. fp32 (M, ...).
     """
 
     hidden: Tensor
     logits: Tensor
+    values: Tensor | None = None
 
 
 @dataclass(frozen=True)

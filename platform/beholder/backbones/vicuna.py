@@ -185,7 +185,10 @@ def _chunks(conversation: Conversation) -> list[_Chunk | Media]:
         assert turn is not None
         if before is not None:
             text().text += conversation.separator
-        text().text += "USER: " if turn.role == "user" else "ASSISTANT: "
+        text().text += "USER:" if turn.role == "user" else "ASSISTANT:"
+        first = turn.parts[0]
+        if not isinstance(first, Slot) and not (isinstance(first, Text) and first.text[:1] == " "):
+            text().text += " "  # an answer without a sentence brings its own, or is open
         for part in turn.parts:
             if isinstance(part, Media):
                 chunks.append(part)

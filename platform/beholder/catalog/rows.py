@@ -27,8 +27,9 @@ SCORE_FIELDS = pa.schema(
     ]
 )
 """Columns of a score row; a failed item has a row for each task asked of its kind, whose score
-columns are null. Columns of the manifest are carried beside them; one that has a score column's
-name, as the raters' ``std`` has, is carried as ``manifest_std``."""
+columns are null. A point, as a regression head's, has null ``std``, ``entropy``, ``support``,
+``probs`` and ``mass``. Columns of the manifest are carried beside them; one that has a score
+column's name, as the raters' ``std`` has, is carried as ``manifest_std``."""
 
 
 def score_rows(
@@ -61,17 +62,12 @@ def score_values(score: Score) -> list[dict[str, object]]:
     return [
         {
             "task": task,
-            "mean": float(d.mean),
-            "std": float(d.std),
-            "entropy": float(d.entropy),
-            "support": d.support.tolist(),
-            "probs": d.probs.tolist(),
-            "scale": [d.scale.minimum, d.scale.maximum],
-            "mass": score.mass[task],
+            **rating.as_dict(),
+            "mass": score.mass.get(task),
             "clip_means": [float(clip.mean) for clip in score.clips[task]],
             "coverage": score.coverage,
         }
-        for task, d in score.tasks.items()
+        for task, rating in score.tasks.items()
     ]
 
 

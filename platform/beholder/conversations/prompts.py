@@ -82,7 +82,8 @@ def training(
         attribute: what is rated.
         kind: what it is called.
         media: index of the picture or clip in its batch.
-        answer: the opinion as the readout writes it.
+        answer: the opinion as the readout writes it; an open slot where it writes nothing: the
+            conversation then ends there, as in :func:`scoring`.
         question: which paraphrase, taken modulo their number; only variants whose text has
             ``{question}`` use it.
         further: attributes of which the same sentence speaks behind it, in order.
@@ -105,8 +106,9 @@ def _build(
     said: list[Part] = []
     for attribute, parts in answers:
         lead = FURTHER if said else prompt.answer
-        said += [Text(lead.format(attribute=attribute, kind=kind)), *parts]
-    if close:
+        said += [Text(lead.format(attribute=attribute, kind=kind)), *parts] if lead else parts
+    last = said[-1]
+    if close and not (isinstance(last, Slot) and last.text is None):
         said.append(Text(prompt.close))
     return Conversation(
         turns=(Turn("user", user), Turn("assistant", tuple(said))),

@@ -213,15 +213,16 @@ def _predictions(
     prints = sorted(set(table["fingerprint"].to_pylist()))
     if len(prints) > 1:
         raise MatrixError(f"{where}: the pass mixes scores of {prints}: score the set anew")
-    support = np.array(table["support"][0].as_py(), dtype=np.float64)
+    points = table["support"].null_count > 0
+    support = None if points else np.array(table["support"][0].as_py(), dtype=np.float64)
     own = Scale(*table["scale"][0].as_py())
     mean, std = _column(table, "mean"), _column(table, "std")
     assert mean is not None
-    levels = _levels(support, scale)
+    levels = None if support is None else _levels(support, scale)
     return Predictions(
         rows=rows,
         mean=mean,
-        mode=_modes(support, table),
+        mode=None if support is None else _modes(support, table),
         mass=_column(table, "mass"),
         on_scale=_on_set_scale(mean, std, own, levels, scale),
         std=std,
@@ -237,7 +238,7 @@ def _column(table: pa.Table, name: str) -> Array | None:
 
 
 def _modes(support: Array, table: pa.Table) -> Array | None:
-    if table["probs"].null_count or len(support) < 2:
+    if len(support) < 2:
         return None
     probs = np.array(table["probs"].to_pylist(), dtype=np.float64)  # (n, K)
     return support[probs.argmax(axis=1)]

@@ -181,7 +181,19 @@ def _distributions(cells: Sequence[Measured]) -> str:
                 )
             )
     head = ("set", "scorer", "map", "items with std", "KL", "JS", "JS released", "W2")
-    return markdown_table(head, rows, left=3)
+    return "\n\n".join(
+        part for part in (markdown_table(head, rows, left=3), _without(cells)) if part
+    )
+
+
+def _without(cells: Sequence[Measured]) -> str:
+    """A line for each scorer and set that has no distances nor calibration, and why."""
+    lines = {
+        f"- {cell.scorer} on {cell.set}: {on.without}."
+        for cell, _, on in _maps(cells)
+        if on.without is not None
+    }
+    return "\n".join(["Neither distances nor calibration:\n", *sorted(lines)]) if lines else ""
 
 
 def _spread(cells: Sequence[Measured]) -> str:

@@ -31,12 +31,14 @@ class OnScale:
         distances: between Gaussians; None where fewer than two rows have a known spread on
             both sides, or a predicted std is 0, which makes no Gaussian.
         calibration: of the predicted spread; None where fewer than two rows have a known one.
+        without: why there is neither; None where there are.
     """
 
     mae: float
     rmse: float
     distances: Distances | None
     calibration: Calibration | None
+    without: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,12 @@ def _on_scale(
     true_std: ArrayLike | None,
 ) -> OnScale:
     distances = calibration = None
-    if std is not None and true_std is not None:
+    without: str | None = None
+    if std is None:
+        without = "the scores come without a spread, as a regression head's"
+    elif true_std is None:
+        without = "no spread of people's opinions is known"
+    else:
         u = np.asarray(true_std, dtype=np.float64)
         if not mean.shape == std.shape == u.shape:
             raise ValueError(
@@ -175,11 +182,14 @@ def _on_scale(
             rows = gaussian_rows(mean[known], std[known], true[known], u[known])
             calibration = calibrate(*rows)
             distances = gaussian_distances(*rows) if rows[1].all() else None
+        else:
+            without = "fewer than two rows have a known spread of people's opinions"
     return OnScale(
         mae=correlations.mae(mean, true),
         rmse=correlations.rmse(mean, true),
         distances=distances,
         calibration=calibration,
+        without=without,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beholder.items.failure import Failure
-from beholder.opinions import ScoreDistribution
+from beholder.opinions import Rating
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,11 @@ class Score:
     Attributes:
         item_id: the item's key.
         fingerprint: of the scorer; scores of different fingerprints are never compared.
-        tasks: a distribution a task, empty where there is a failure.
+        tasks: a distribution a task, or a point; empty where there is a failure.
         mass: probability that the full softmax puts on the readout's tokens, by task, 0..1.
-            It falls when the model stops answering with a level (DeQA-Score, Table A2).
-        clips: a video's distributions clip by clip, by task; one clip for a picture.
+            It falls when the model stops answering with a level (DeQA-Score, Table A2). Empty
+            where a readout has no tokens.
+        clips: a video's ratings clip by clip, by task; one clip for a picture.
         coverage: the part of the video's seconds that was looked at, 0..1.
         failure: why there is no score.
         attributes: named attributes where the scorer has them.
@@ -27,9 +28,9 @@ class Score:
 
     item_id: str
     fingerprint: str
-    tasks: Mapping[str, ScoreDistribution] = field(default_factory=dict)
+    tasks: Mapping[str, Rating] = field(default_factory=dict)
     mass: Mapping[str, float] = field(default_factory=dict)
-    clips: Mapping[str, tuple[ScoreDistribution, ...]] = field(default_factory=dict)
+    clips: Mapping[str, tuple[Rating, ...]] = field(default_factory=dict)
     coverage: float = 1.0
     failure: Failure | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -49,15 +50,10 @@ class Score:
         answer["coverage"] = self.coverage
         answer["scores"] = {
             task: {
-                "mean": float(d.mean),
-                "std": float(d.std),
-                "entropy": float(d.entropy),
-                "support": d.support.tolist(),
-                "probs": d.probs.tolist(),
-                "scale": [d.scale.minimum, d.scale.maximum],
-                "mass": self.mass[task],
-                "clips": [float(c.mean) for c in self.clips[task]],
+                **rating.as_dict(),
+                "mass": self.mass.get(task),
+                "clips": [float(clip.mean) for clip in self.clips[task]],
             }
-            for task, d in self.tasks.items()
+            for task, rating in self.tasks.items()
         }
         return answer

@@ -1,6 +1,6 @@
 """What people said: scales, votes, levels, soft labels and distributions over scores."""
 
-from beholder.opinions.distribution import ScoreDistribution, mixture
+from beholder.opinions.distribution import Rating, ScoreDistribution, mixture
 from beholder.opinions.levels import LEVEL_WORDS, LevelRule, Levels, trimmed_range
 from beholder.opinions.normalise import (
     DEFAULT_STD_SHARE,
@@ -10,6 +10,7 @@ from beholder.opinions.normalise import (
     require_normalised,
     score_range,
 )
+from beholder.opinions.point import NoSpreadError, Point
 from beholder.opinions.scale import Scale
 from beholder.opinions.soft_labels import Density, Form, SoftLabels, recovered, soft_labels
 from beholder.opinions.thurstone import (
@@ -28,7 +29,10 @@ __all__ = [
     "Form",
     "LevelRule",
     "Levels",
+    "NoSpreadError",
+    "Point",
     "RangeRule",
+    "Rating",
     "Scale",
     "ScoreDistribution",
     "SoftLabels",

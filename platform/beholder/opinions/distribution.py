@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beholder.opinions.point import Point
 from beholder.opinions.scale import Scale
 
 
@@ -73,11 +75,11 @@ class ScoreDistribution:
         index = np.where(cumulative[..., -1] < q - 1e-12, len(self.support) - 1, index)
         return self.support[index]
 
-    def probability_above(self, other: "ScoreDistribution") -> NDArray[np.float64]:
+    def probability_above(self, other: "Rating") -> NDArray[np.float64]:
         """P(A > B) + P(A = B) / 2 for independent draws A of self and B of ``other``.
 
         Raises:
-            ValueError: the two distributions are on different scales.
+            ValueError: the two distributions are on different scales, or ``other`` is a point.
         """
         if self.scale != other.scale:
             raise ValueError(
@@ -89,6 +91,17 @@ class ScoreDistribution:
         kernel = greater + 0.5 * equal  # (K, L)
         return np.einsum("...k,kl,...l->...", self.probs, kernel, other.probs)
 
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready form of one distribution."""
+        return {
+            "mean": float(self.mean),
+            "std": float(self.std),
+            "entropy": float(self.entropy),
+            "support": self.support.tolist(),
+            "probs": self.probs.tolist(),
+            "scale": [self.scale.minimum, self.scale.maximum],
+        }
+
     def __len__(self) -> int:
         """How many distributions there are (1 where ``probs`` has one axis)."""
         return 1 if self.probs.ndim == 1 else self.probs.shape[0]
@@ -98,21 +111,45 @@ class ScoreDistribution:
         return ScoreDistribution(self.support, self.probs[index], self.scale)
 
 
-def mixture(parts: Sequence[ScoreDistribution], weights: Sequence[float]) -> ScoreDistribution:
+Rating = ScoreDistribution | Point
+"""What is read at a slot. Both have a mean, a scale, ``as_dict``, a length and rows; the rest is
+for distributions, and a point refuses it."""
+
+
+@overload
+def mixture(parts: Sequence[ScoreDistribution], weights: Sequence[float]) -> ScoreDistribution: ...
+
+
+@overload
+def mixture(parts: Sequence[Rating], weights: Sequence[float]) -> Rating: ...
+
+
+def mixture(parts: Sequence[Rating], weights: Sequence[float]) -> Rating:
     """The weighted mixture of distributions on one support: a video's clips by their duration.
 
-    Weights are non-negative and need not sum to 1; where all are 0 the parts count equally.
+    Points become the point of their weighted mean. Weights are non-negative and need not sum to
+    1; where all are 0 the parts count equally.
 
     Raises:
-        ValueError: there are no parts, or supports or scales differ.
+        ValueError: there are no parts, supports or scales differ, or points and distributions
+            are mixed.
     """
     if not parts:
         raise ValueError("a mixture needs at least one distribution")
     first = parts[0]
     for part in parts[1:]:
-        if part.scale != first.scale or not np.array_equal(part.support, first.support):
+        if part.scale != first.scale or not _alike(part, first):
             raise ValueError("a mixture needs distributions on one scale and one support")
     w = np.asarray(weights, dtype=np.float64)
     w = np.full(len(parts), 1 / len(parts)) if w.sum() == 0 else w / w.sum()
+    if isinstance(first, Point):
+        means = sum(weight * part.mean for weight, part in zip(w, parts, strict=True))
+        return Point(np.asarray(means), first.scale)
     probs = sum(weight * part.probs for weight, part in zip(w, parts, strict=True))
     return ScoreDistribution(first.support, np.asarray(probs), first.scale)
+
+
+def _alike(one: Rating, other: Rating) -> bool:
+    if isinstance(one, Point) or isinstance(other, Point):
+        return isinstance(one, Point) and isinstance(other, Point)
+    return np.array_equal(one.support, other.support)

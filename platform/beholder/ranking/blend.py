@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from beholder.opinions import ScoreDistribution
+from beholder.opinions import Point, Rating
 from beholder.ranking.candidates import Array
 
 
@@ -68,15 +68,15 @@ class QualityFloor:
                 "it out to ask for the mean"
             )
 
-    def passed(self, distributions: Sequence[ScoreDistribution]) -> NDArray[np.bool_]:
+    def passed(self, ratings: Sequence[Rating]) -> NDArray[np.bool_]:
         """Which of n candidates, on one scale, are good enough. (n,).
 
         Raises:
             ValueError: the minimum lies outside the scale, or a probability is asked of a point.
         """
-        return np.array([self._passes(d, row) for row, d in enumerate(distributions)], dtype=bool)
+        return np.array([self._passes(one, row) for row, one in enumerate(ratings)], dtype=bool)
 
-    def _passes(self, found: ScoreDistribution, row: int) -> bool:
+    def _passes(self, found: Rating, row: int) -> bool:
         scale = found.scale
         if not scale.minimum <= self.minimum <= scale.maximum:
             raise ValueError(
@@ -85,7 +85,7 @@ class QualityFloor:
             )
         if self.probability is None:
             return bool(found.mean >= self.minimum)
-        if len(found.support) == 1:
+        if isinstance(found, Point):
             raise ValueError(
                 f"the floor's probability needs a spread and row {row} is a point (mean "
                 f"{float(found.mean):g}): a regression score has no spread, ask for the mean"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.items import Score
-from beholder.opinions import ScoreDistribution
+from beholder.opinions import Point, Rating, ScoreDistribution
 
 Array = NDArray[np.float64]
 
@@ -44,13 +44,15 @@ class Candidates:
         _check_rows(known | np.isnan(self.std), self.std, "std", "finite and 0 or more")
 
     @classmethod
-    def of(cls, stack: ScoreDistribution) -> "Candidates":
-        """Mean and std of n distributions; those over a single score are points. (n, K)."""
+    def of(cls, stack: Rating) -> "Candidates":
+        """Mean and std of n distributions, (n, K), or n points, (n,)."""
+        if isinstance(stack, Point):
+            return cls(stack.mean)
         if stack.probs.ndim != 2:
             raise ValueError(
                 f"probabilities have shape {stack.probs.shape}: give one row a candidate"
             )
-        return cls(stack.mean, None if len(stack.support) == 1 else stack.std)
+        return cls(stack.mean, stack.std)
 
     def __len__(self) -> int:
         """How many candidates there are."""
@@ -93,36 +95,37 @@ class Gathered:
 
     Attributes:
         positions: in the input, ascending. (n,).
-        distributions: of these positions, on one scale; n of them.
+        ratings: of these positions, on one scale; n of them.
         left_out: the other positions, ascending.
     """
 
     positions: NDArray[np.int64]
-    distributions: tuple[ScoreDistribution, ...]
+    ratings: tuple[Rating, ...]
     left_out: tuple[LeftOut, ...]
 
     def candidates(self) -> Candidates:
-        """Means and stds; a distribution over a single score is a point."""
-        found = self.distributions
-        std = [np.nan if len(d.support) == 1 else float(d.std) for d in found]
-        return Candidates(np.array([float(d.mean) for d in found]), np.array(std))
+        """Means and stds."""
+        found = self.ratings
+        std = [np.nan if isinstance(one, Point) else float(one.std) for one in found]
+        return Candidates(np.array([float(one.mean) for one in found]), np.array(std))
 
     def stack(self) -> ScoreDistribution:
         """The n distributions in one, for :func:`beholder.ranking.probability_matrix`. (n, K).
 
         Raises:
-            ValueError: there are none, or supports differ, as those of points do.
+            ValueError: there are none, one is a point, or supports differ.
         """
-        if not self.distributions:
+        if not self.ratings:
             raise ValueError("none of the scores can be compared: see what was left out and why")
-        first = self.distributions[0]
-        for row, other in enumerate(self.distributions):
+        self.candidates().spread("P(A > B)")
+        first = self.ratings[0]
+        for row, other in enumerate(self.ratings):
             if not np.array_equal(other.support, first.support):
                 raise ValueError(
                     f"rows 0 and {row} have the supports {first.support.tolist()} and "
-                    f"{other.support.tolist()}: a regression score has no spread, order by mean"
+                    f"{other.support.tolist()}: score both with one scorer"
                 )
-        probs = np.stack([d.probs for d in self.distributions])
+        probs = np.stack([one.probs for one in self.ratings])
         return ScoreDistribution(first.support, probs, first.scale)
 
 

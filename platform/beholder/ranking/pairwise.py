@@ -1,13 +1,13 @@
 """Every pair of a short list: the probability that one beats the other."""
 
-from beholder.opinions import ScoreDistribution, thurstone
+from beholder.opinions import Rating, ScoreDistribution, thurstone
 from beholder.ranking.candidates import Array, Candidates
 
 PAIRWISE_LIMIT = 200
 """The longest list whose pairs are worked out: 40,000 numbers, more than a person reads."""
 
 
-def probability_matrix(stack: ScoreDistribution) -> Array:
+def probability_matrix(stack: Rating) -> Array:
     """P(A > B) + P(A = B) / 2 of all pairs, from the full distributions.
 
     Args:

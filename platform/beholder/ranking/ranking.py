@@ -77,7 +77,7 @@ def rank(
     else:
         values = check_relevance(relevance, len(scores))[at]
         if isinstance(blend, QualityFloor):
-            passed = blend.passed(gathered.distributions)
+            passed = blend.passed(gathered.ratings)
         elif isinstance(blend, Weighted):
             values = blend.blended(quality, values)
         first = best_first(passed, values, quality, tie_break=ties)

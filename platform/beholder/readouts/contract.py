@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from beholder.backbones import Backbone, Read
 from beholder.conversations import Part
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Rating, Scale
 
 Votes = Sequence[Sequence[float] | None]
 """How many people gave each answer, worst first, for M opinions; None where nobody counted."""
@@ -27,13 +28,18 @@ class Reading:
     """What is read at M slots.
 
     Attributes:
-        distribution: M distributions on the readout's own scale.
+        distribution: M distributions on the readout's own scale, or M points.
         mass: probability that the full softmax puts on the readout's tokens; in several steps, on
-            all that were read. (M,).
+            all that were read. (M,); None for a readout without tokens.
     """
 
-    distribution: ScoreDistribution
-    mass: NDArray[np.float64]
+    distribution: Rating
+    mass: NDArray[np.float64] | None
+
+    def row(self, index: int) -> "Reading":
+        """What is read at one slot."""
+        mass = None if self.mass is None else self.mass[index : index + 1]
+        return Reading(self.distribution[index], mass)
 
 
 class Readout(ABC):
@@ -55,6 +61,17 @@ class Readout(ABC):
         """Words that no vocabulary has: training adds them to the backbone's before it starts."""
         return ()
 
+    def head(self, hidden_size: int, seed: int = 0) -> nn.Module | None:
+        """A fresh head for readouts that read hidden states: (M, H) to ``Read.values``.
+
+        It is trained with the model, and kept beside it by checkpoints and scorers.
+
+        Args:
+            hidden_size: H, the backbone's.
+            seed: of its weights.
+        """
+        return None
+
     @abstractmethod
     def answer(self, name: str, mos: float, scale: Scale) -> tuple[Part, ...]:
         """What is written for an opinion on the set's own scale, with its leading space.
@@ -65,7 +82,8 @@ class Readout(ABC):
             scale: the set's.
 
         Returns:
-            One slot, or several with the text between them, each with what stands there.
+            One slot, or several with the text between them, each with what stands there. An
+            open slot alone where nothing is written: training then reads it as scoring does.
         """
 
     def token_ids(self, backbone: Backbone) -> list[int]:
@@ -81,6 +99,8 @@ class Readout(ABC):
     support: NDArray[np.float64]
     """The scores that it can read, ascending: those of :meth:`words` in their order, but for
     readouts that write a score in several. (K,)."""
+    has_spread: bool = True
+    """Whether it reads distributions; otherwise it reads points."""
     needs_std: bool = False
     """Whether :meth:`targets` depends on how far people disagree."""
 
@@ -112,10 +132,11 @@ class Readout(ABC):
         """
 
     def read(self, read: Read, token_ids: list[int]) -> Reading:
-        """The distributions at the read positions, where one pass is enough for them.
+        """The distributions, or points, at the read positions, where one pass is enough for them.
 
         Args:
-            read: hidden states and logits at M slots.
+            read: hidden states and logits at M slots, and what the readout's own head makes of
+                them where it has one.
             token_ids: as :meth:`token_ids` gives them.
         """
         raise NotImplementedError(f"{self.name} reads in steps: see read_slots")

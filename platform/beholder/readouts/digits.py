@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from beholder.backbones import Backbone, Read
 from beholder.conversations import Part
-from beholder.opinions import Scale, ScoreDistribution
+from beholder.opinions import Point, Scale, ScoreDistribution
 from beholder.readouts.contract import Reading, Readout, ScoreMap, Steps, Votes
 from beholder.readouts.numbers import BASE, DIGITS, Numbers
 
@@ -51,6 +51,7 @@ class DigitReadout(Readout):
             raise ValueError(f"a tree needs at least one branch, got {branches}")
         self._numbers, self._reading, self._branches = Numbers(digits), reading, branches
         self._digits = digits
+        self.has_spread = reading != "greedy"
         self.scale = Scale(0.0, 10.0)
         self.support = np.arange(BASE**digits) / BASE ** (digits - 1)
 
@@ -97,6 +98,8 @@ class DigitReadout(Readout):
         """
         way = self._tree if self._reading == "tree" else self._path
         probs, mass = yield from way(count, token_ids)
+        if not self.has_spread:
+            return Reading(Point(probs @ self.support, self.scale), mass)
         return Reading(ScoreDistribution(self.support, probs, self.scale), mass)
 
     def _path(

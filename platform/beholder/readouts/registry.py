@@ -2,13 +2,22 @@
 
 from typing import Any
 
+from beholder.readouts.binary import BinaryReadout
 from beholder.readouts.contract import Readout
 from beholder.readouts.digits import DigitReadout
 from beholder.readouts.levels import LevelReadout
+from beholder.readouts.regression import RegressionReadout
 from beholder.readouts.score_tokens import ScoreTokenReadout
 
 READOUTS: dict[str, type[Readout]] = {
-    readout.name: readout for readout in (LevelReadout, ScoreTokenReadout, DigitReadout)
+    readout.name: readout
+    for readout in (
+        LevelReadout,
+        BinaryReadout,
+        ScoreTokenReadout,
+        DigitReadout,
+        RegressionReadout,
+    )
 }
 
 

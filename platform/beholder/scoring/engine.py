@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from beholder.backbones import Backbone, Batch, MediaShape, Read
 from beholder.conversations import Conversation, Part, scoring
 from beholder.items import Kind
-from beholder.readouts import Reading, Readout, read_slots
+from beholder.readouts import Reading, Readout, read_slots, through_head
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Engine:
         max_frames: frames in a forward; the one limit on memory. A clip longer than it goes
             alone.
         told: for tasks that are read behind others in one answer, those, in order.
+        head: the readout's, where it has one.
 
     Raises:
         ValueError: the backbone's tokenizer can't write what the readout reads, or ``told`` is
@@ -66,9 +68,10 @@ class Engine:
         prompt: str,
         max_frames: int = 32,
         told: Mapping[str, tuple[str, ...]] | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         self._backbone = backbone
-        self._readout = readout
+        self._readout, self._head = readout, head
         self._prompt = prompt
         self._told = told or {}
         if self._told and not readout.same_answer:
@@ -118,7 +121,11 @@ class Engine:
             row, slot = torch.tensor(places, device=device).unbind(1)
             positions = torch.stack([row, encoded.slots[row, slot]], 1)
             read = self._backbone(Batch(encoded, shapes, features=features), positions)
+            read = through_head(read, self._head)
             whole = torch.isfinite(read.logits).all(-1)
+            if read.values is not None:
+                whole &= torch.isfinite(read.values).all(-1)
+                read.values[~whole] = 0.0
             read.logits[~whole] = 0.0
             finite &= whole.cpu().numpy()
             return read
@@ -127,8 +134,7 @@ class Engine:
         answers: list[dict[str, Reading | None]] = [{} for _ in clips]
         tasks = [(one.clip, one.names[slot]) for one in asked for slot in one.read]
         for row, (index, task) in enumerate(tasks):
-            one = Reading(reading.distribution[row], reading.mass[row : row + 1])
-            answers[index][task] = one if finite[row] else None
+            answers[index][task] = reading.row(row) if finite[row] else None
         return answers
 
     def _questions(self, index: int, clip: Clip) -> list[_Question]:

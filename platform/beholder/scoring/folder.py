@@ -1,7 +1,8 @@
 """A scorer on disk: the Hugging Face layout plus ``scorer.json``.
 
 ``config.json``, ``model.safetensors`` (or shards with an index), ``tokenizer.json``,
-``scorer.json`` and a model card, ``README.md``. Nothing in it is ever unpickled or run.
+``scorer.json`` and a model card, ``README.md``; ``readout.safetensors`` where the readout has a
+trained head. Nothing in it is ever unpickled or run.
 """
 
 import json

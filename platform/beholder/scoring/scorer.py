@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from beholder.backbones import Backbone
 from beholder.backbones.loading import load_weights, make_backbone
@@ -20,8 +21,8 @@ from beholder.items.item import Source
 from beholder.media.limits import Limits
 from beholder.media.pool import DecoderPool
 from beholder.media.stage import Stage, Staged
-from beholder.opinions import ScoreDistribution, mixture
-from beholder.readouts import Reading, Readout, make_readout
+from beholder.opinions import Rating, mixture
+from beholder.readouts import HEAD_FILE, Reading, Readout, load_head, make_readout
 from beholder.scoring.engine import Clip, Engine
 from beholder.scoring.fingerprint import fingerprint, weights_hash
 from beholder.scoring.folder import (
@@ -54,6 +55,10 @@ class Scorer:
         made_with: seed, sources, versions; recorded, not hashed.
         limits: on each item; defaults are in :class:`beholder.media.limits.Limits`.
         max_frames: frames in a forward.
+        head: the readout's, trained with the backbone; for readouts that have one.
+
+    Raises:
+        ValueError: the readout has a head and none is given.
     """
 
     def __init__(
@@ -66,14 +71,21 @@ class Scorer:
         made_with: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         max_frames: int = 32,
+        head: nn.Module | None = None,
     ) -> None:
+        if head is None and readout.head(backbone.spec.hidden_size) is not None:
+            raise ValueError(
+                f"readout '{readout.name}' reads through a head that is trained with the model: "
+                "give it, or load the scorer from its folder"
+            )
         self.backbone = backbone.eval()
         self.readout = readout
+        self.head = None if head is None else head.to(next(backbone.parameters())).eval()
         self.tasks = dict(tasks)
         self.prompt = prompt
         self.limits = limits or Limits()
         told = {name: task.after for name, task in self.tasks.items() if task.after}
-        self.engine = Engine(backbone, readout, prompt, max_frames, told)
+        self.engine = Engine(backbone, readout, prompt, max_frames, told, self.head)
         self.file = ScorerFile(
             version=SCORER_VERSION,
             readout=readout.config(),
@@ -92,8 +104,10 @@ class Scorer:
         # What only some scorers have is left out of the others', whose fingerprints stay.
         tasks = {name: task.model_dump(exclude_defaults=True) for name, task in self.tasks.items()}
         further = {"further": FURTHER} if any(t.after for t in self.tasks.values()) else {}
+        head = {} if self.head is None else {"head": weights_hash(self.head.state_dict())}
         return fingerprint(
             further
+            | head
             | {
                 "weights": weights_hash(self.backbone.state_dict()),
                 "tokenizer": hashlib.sha256(tokenizer).hexdigest(),
@@ -177,7 +191,7 @@ class Scorer:
             message = f"none of {', '.join(wanted)} applies to a {item.kind}: ask for another task"
             failure = Failure(FailureCode.TASK_UNSUPPORTED, message, bytes_read=item.bytes_read)
             return Score(item_id, self.fingerprint, failure=failure)
-        clips: dict[str, tuple[ScoreDistribution, ...]] = {}
+        clips: dict[str, tuple[Rating, ...]] = {}
         mass: dict[str, float] = {}
         for task in readings[0]:
             read = [reading[task] for reading in readings]
@@ -187,7 +201,9 @@ class Scorer:
                 failure = Failure(FailureCode.MODEL_NAN, message, bytes_read=item.bytes_read)
                 return Score(item_id, self.fingerprint, failure=failure)
             clips[task] = tuple(r.distribution for r in whole)
-            mass[task] = min(float(r.mass[0]) for r in whole)
+            known = [float(r.mass[0]) for r in whole if r.mass is not None]
+            if known:
+                mass[task] = min(known)
         return Score(
             item_id,
             self.fingerprint,
@@ -200,8 +216,9 @@ class Scorer:
     def save(self, folder: Path) -> None:
         """Writes the scorer into a folder, ``scorer.json`` last: a half-written one won't load."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self.backbone.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        _save_weights(self.backbone, folder / "model.safetensors")
+        if self.head is not None:
+            _save_weights(self.head, folder / HEAD_FILE)
         (folder / "config.json").write_text(json.dumps(self.backbone.config(), indent=2), "utf-8")
         (folder / "tokenizer.json").write_text(self.backbone.tokenizer_json(), "utf-8")
         card = model_card(self.file, self.backbone.name)
@@ -223,14 +240,18 @@ class Scorer:
             backbone = make_backbone(config, path / "tokenizer.json")
             backbone.to(_DTYPES[file.dtype])
             load_weights(backbone, path)
+            readout = make_readout(file.readout)
+            head = readout.head(backbone.spec.hidden_size)
+            load_head(head, path)
             scorer = cls(
                 backbone.to(device),
-                make_readout(file.readout),
+                readout,
                 file.tasks,
                 file.prompt,
                 file.metrics,
                 file.made_with,
                 max_frames=max_frames,
+                head=head,
             )
         except (ValueError, KeyError) as error:
             raise ScorerError(f"scorer folder {path}: {error}") from error
@@ -240,6 +261,11 @@ class Scorer:
                 f"{scorer.fingerprint}: a file was changed after it was made, fetch it again"
             )
         return scorer
+
+
+def _save_weights(module: nn.Module, path: Path) -> None:
+    state = {name: v.detach().cpu().contiguous() for name, v in module.state_dict().items()}
+    save_file(state, path, metadata={"format": "pt"})
 
 
 def library_versions() -> dict[str, str]:

@@ -24,15 +24,22 @@ class ScoreRequest(BaseModel):
 
 
 class TaskScore(BaseModel):
-    """One task's distribution, as :meth:`beholder.items.Score.as_dict` writes it."""
+    """One task's score, as :meth:`beholder.items.Score.as_dict` writes it.
+
+    A regression head gives points: what speaks of a spread is then left out.
+    """
 
     mean: float = Field(description="expected score, in the unit of scale")
-    std: float = Field(description="spread of the distribution, in the unit of scale")
-    entropy: float = Field(description="nats; 0 where the scorer is certain")
-    support: list[float] = Field(description="the scores that probs belong to, ascending")
-    probs: list[float] = Field(description="one probability a score, summing to 1")
+    std: float | None = Field(None, description="spread of the distribution, in the unit of scale")
+    entropy: float | None = Field(None, description="nats; 0 where the scorer is certain")
+    support: list[float] | None = Field(
+        None, description="the scores that probs belong to, ascending"
+    )
+    probs: list[float] | None = Field(None, description="one probability a score, summing to 1")
     scale: tuple[float, float] = Field(description="[minimum, maximum]")
-    mass: float = Field(description="probability that the model put on the levels at all")
+    mass: float | None = Field(
+        None, description="probability that the model put on the readout's words at all"
+    )
     clips: list[float] = Field(description="mean of each clip of a video; one for a picture")
 
 

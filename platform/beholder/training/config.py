@@ -167,6 +167,40 @@ class LevelsConfig(JobConfig):
         return self.model_dump(mode="json") | {"rule": rule}
 
 
+class BinaryConfig(JobConfig):
+    """Opinions as two words."""
+
+    name: Literal["binary"] = Field("binary", description="two words, Q-Bench's good and poor")
+    words: tuple[str, str] = Field(("poor", "good"), description="the worse and the better word")
+    labels: Literal["one_hot", "soft"] = Field(
+        "one_hot",
+        description="the word of the scale's half, or both by the place of the mos on the scale",
+    )
+
+    @field_validator("words")
+    @classmethod
+    def _distinct(cls, words: tuple[str, str]) -> tuple[str, str]:
+        if words[0] == words[1] or not all(words):
+            raise ValueError(f"they must be two different words, got {list(words)}")
+        return words
+
+    def cut_by(self, rule: str) -> dict[str, Any]:
+        """What makes the readout for sets of an edge rule."""
+        return self.model_dump(mode="json") | {"rule": rule}
+
+
+class RegressionConfig(JobConfig):
+    """Opinions as a number from a hidden state; nothing is written."""
+
+    name: Literal["regression"] = Field(
+        "regression", description="a linear head and a sigmoid, RealQA's section 4.6; no spread"
+    )
+
+    def cut_by(self, rule: str) -> dict[str, Any]:
+        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+        return self.model_dump(mode="json")
+
+
 class ScoreTokensConfig(JobConfig):
     """Opinions as a position token, read from score tokens."""
 
@@ -210,7 +244,8 @@ class DigitsConfig(JobConfig):
 
 
 ReadoutConfig = Annotated[
-    LevelsConfig | ScoreTokensConfig | DigitsConfig, Field(discriminator="name")
+    LevelsConfig | BinaryConfig | ScoreTokensConfig | DigitsConfig | RegressionConfig,
+    Field(discriminator="name"),
 ]
 """How opinions are written and read: ``name`` says which fields there are."""
 
@@ -220,7 +255,8 @@ class ObjectiveConfig(JobConfig):
 
     DeQA-Score's ``L_rank + 0.05 (CE + KL)`` is next_token 0.05, soft_label 0.05, fidelity 1.
     ROC4MLLM's is next_token 1 and smooth_l1 1, with vote_ce on AVA; its released script for AVA
-    has vote_ce 10 instead of smooth_l1.
+    has vote_ce 10 instead of smooth_l1. The same two with readout levels are the paper's Eq. 3,
+    in which the text's target at the slot is one of the words that are scored: what it decouples.
     """
 
     next_token: float = Field(
@@ -264,6 +300,12 @@ class ObjectiveConfig(JobConfig):
         0.0, ge=0, description="weight of the cross-entropy from votes to the score tokens"
     )
 
+    squared_error: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the squared error of the regression head's score, on 0..1",
+    )
+
     @property
     def needs_votes(self) -> bool:
         """Whether a term learns from votes."""
@@ -272,7 +314,7 @@ class ObjectiveConfig(JobConfig):
     @property
     def teaches_scores(self) -> bool:
         """Whether a term is about the score that is read, not the text."""
-        return bool(self.fidelity or self.smooth_l1 or self.needs_votes)
+        return bool(self.fidelity or self.smooth_l1 or self.needs_votes or self.squared_error)
 
     @model_validator(mode="after")
     def _something(self) -> "ObjectiveConfig":
@@ -341,14 +383,23 @@ class TrainConfig(JobConfig):
     def _learnable(self) -> "TrainConfig":
         """The objective teaches what the readout reads."""
         objective, readout = self.objective, self.readout
-        soft = readout.name == "levels" and readout.labels == "soft"
-        if soft != bool(objective.soft_label):
-            labels = f".labels {readout.labels}" if readout.name == "levels" else f" {readout.name}"
+        if isinstance(readout, RegressionConfig):
+            self._only_squared_error()
+            self._no_edges()
+            return self
+        if objective.squared_error:
             raise ValueError(
-                f"readout{labels} and objective.soft_label {objective.soft_label:g} don't go "
+                f"objective.squared_error {objective.squared_error:g} teaches a regression head, "
+                f"which readout {readout.name} has not: name readout regression, or set it to 0"
+            )
+        labels = readout.labels if isinstance(readout, LevelsConfig | BinaryConfig) else ""
+        if (labels == "soft") != bool(objective.soft_label):
+            named = f".labels {labels}" if labels else f" {readout.name}"
+            raise ValueError(
+                f"readout{named} and objective.soft_label {objective.soft_label:g} don't go "
                 "together: soft labels are what that term teaches"
             )
-        if readout.name == "levels":
+        if labels:
             if objective.needs_votes:
                 raise ValueError(
                     f"objective.emd {objective.emd:g} and objective.vote_ce {objective.vote_ce:g} "
@@ -365,13 +416,29 @@ class TrainConfig(JobConfig):
                 "readout score_tokens learns no score from objective.next_token alone: give "
                 "smooth_l1, vote_ce, emd or fidelity a weight"
             )
+        self._no_edges()
+        return self
+
+    def _only_squared_error(self) -> None:
+        if not self.objective.squared_error:
+            raise ValueError(
+                "readout regression learns from objective.squared_error alone, which is 0: give "
+                "it a weight, and set next_token to 0"
+            )
+        for term in ("next_token", "soft_label", "fidelity", "smooth_l1", "emd", "vote_ce"):
+            if weight := getattr(self.objective, term):
+                raise ValueError(
+                    f"objective.{term} {weight:g} learns from words, of which readout regression "
+                    "writes and reads none: set it to 0"
+                )
+
+    def _no_edges(self) -> None:
         for some in self.sets:
             if some.rule != "right_closed":
                 raise ValueError(
                     f"set {some.name}: rule {some.rule} is about the edges of levels, of which "
-                    f"readout {readout.name} has none: leave it out"
+                    f"readout {self.readout.name} has none: leave it out"
                 )
-        return self
 
     @model_validator(mode="after")
     def _several_attributes(self) -> "TrainConfig":

@@ -27,7 +27,7 @@ from beholder.items import Item
 from beholder.logs import Progress
 from beholder.media.limits import Limits
 from beholder.media.stage import Stage, Staged
-from beholder.training import checkpoints
+from beholder.readouts import load_head
 from beholder.training.adapters import remove_adapters
 from beholder.training.config import TrainConfig
 from beholder.training.engine import import_deepspeed
@@ -133,17 +133,18 @@ def train_rows(
     trainer = Trainer(config, backbone, rows, media)
     selected = -2.0
     with tempfile.TemporaryDirectory() as name:
-        best = Path(name) / checkpoints.WEIGHTS
 
         def report(metrics: dict[str, float], folder: Path) -> None:
             nonlocal selected
             if metrics["selection"] > selected:
                 selected = metrics["selection"]
-                (folder / checkpoints.WEIGHTS).replace(best)
+                for file in folder.glob("*.safetensors"):
+                    file.replace(Path(name) / file.name)
 
         trainer.run(report)
         remove_adapters(backbone)  # they are merged into the best weights
         load_weights(backbone, Path(name))
+        load_head(trainer.head, Path(name))
     return trainer, selected
 
 

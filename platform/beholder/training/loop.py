@@ -23,7 +23,8 @@ from torch import Tensor
 from beholder.backbones import Backbone, Read
 from beholder.evaluation import srcc
 from beholder.evaluation.digits import ncm, ncm_star
-from beholder.readouts import Readout, make_readout, read_slots
+from beholder.opinions import Rating
+from beholder.readouts import HEAD_FILE, Readout, make_readout, read_slots
 from beholder.training import checkpoints
 from beholder.training.adapters import merge_adapters
 from beholder.training.batch import TrainBatch
@@ -102,10 +103,13 @@ class Trainer:
         self.order = order_of(config, [self.mix.sets[i] for i in self.mix.train])
         freeze(self.backbone, config)
         self.token_ids = self.readout.token_ids(self.backbone)
-        self.device = next(self.backbone.parameters()).device
+        first = next(self.backbone.parameters())
+        self.device = first.device
+        head = self.readout.head(self.backbone.spec.hidden_size, config.seed)
+        self.head = None if head is None else head.to(first)
         support = torch.from_numpy(self.readout.support)
         self.objective = Objective(config.objective, self.token_ids, support)
-        self.model = TrainingModel(self.backbone, self.objective)
+        self.model = TrainingModel(self.backbone, self.objective, self.head)
         self.engine = make_engine(self.model, config, self.order.steps)
 
     def run(self, report: Report, resume: Path | None = None) -> None:
@@ -179,7 +183,10 @@ class Trainer:
             checkpoints.save_state(self.engine, folder, step)
             stage = self.config.deepspeed.stage
             state = whole_state(self.engine, self.backbone, stage)
+            head = None if self.head is None else whole_state(self.engine, self.head, stage)
             if self.rank == 0:
+                if head is not None:
+                    save_file(dict(head), folder / HEAD_FILE)
                 lora = self.config.backbone.lora
                 whole = dict(state) if lora is None else merge_adapters(state, lora.scaling)
                 save_file(whole, folder / checkpoints.WEIGHTS)
@@ -199,10 +206,20 @@ class Trainer:
 
     def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean scores of some rows on the readout's scale, NaN where media failed. (N,)."""
-        return self.distributions(rows) @ self.readout.support
+        return self._rated(rows, lambda rating: rating.mean)
 
     def distributions(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Probabilities of the readout's scores for some rows, NaN where media failed. (N, K).
+
+        Raises:
+            NoSpreadError: the readout gives points.
+        """
+        return self._rated(rows, lambda rating: rating.probs)
+
+    def _rated(
+        self, rows: NDArray[np.int64], of: Callable[[Rating], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """What ``of`` takes of some rows' ratings, (B, ...) of B at a time. (N, ...).
 
         Collective: every rank runs the same number of forwards and gets all of them.
         """
@@ -211,11 +228,11 @@ class Trainer:
             def look(written: list[str]) -> Read:
                 shapes = item.batch.shapes
                 item.batch.encoded = self.builder.ask(indices, shapes, written).to(self.device)
-                logits = self.engine(item, read=True)
-                return Read(logits, logits)
+                found: Read = self.engine(item, read=True)
+                return found
 
             reading = read_slots(self.readout, self.token_ids, len(indices), look)
-            return torch.from_numpy(reading.distribution.probs)
+            return torch.from_numpy(of(reading.distribution))
 
         return self._over(rows, read)
 
@@ -247,7 +264,8 @@ class Trainer:
         """``<set>_ncm`` and ``<set>_ncm_star`` of some rows, in squared units of 0..10."""
 
         def read(item: TrainBatch, indices: NDArray[np.int64]) -> Tensor:
-            digits = self.engine(item, read=True)[:, self.token_ids].double().softmax(-1)
+            logits = self.engine(item, read=True).logits
+            digits = logits[:, self.token_ids].double().softmax(-1)
             return digits.reshape(len(indices), -1, len(self.token_ids))  # (B, M, 10)
 
         probs = self._over(rows, read)

@@ -88,7 +88,8 @@ def _metrics(
     }
     if not good.num_rows:
         return found
-    found["mass"] = mean_mass(good["mass"].to_numpy())
+    if not good["mass"].null_count:  # else the readout has no words
+        found["mass"] = mean_mass(good["mass"].to_numpy())
     for column in columns:
         if column in names:
             true = good[column].to_numpy()
@@ -121,6 +122,6 @@ def _own_scale(good: pa.Table, one: TrainingSet, readout: Readout) -> dict[str, 
     known = "manifest_std" in good.column_names  # the score's own column took the name
     return {
         "maps": readout.inverse_maps(one.scale),
-        "std": good["std"].to_numpy(),
+        "std": None if good["std"].null_count else good["std"].to_numpy(),
         "true_std": good["manifest_std"].to_numpy() if known else None,
     }

@@ -1,9 +1,10 @@
-"""What DeepSpeed wraps: a backbone whose forward is the loss."""
+"""What DeepSpeed wraps: a backbone, and the readout's head, whose forward is the loss."""
 
 import torch
 from torch import Tensor, nn
 
-from beholder.backbones import Backbone
+from beholder.backbones import Backbone, Read
+from beholder.readouts import through_head
 from beholder.training.adapters import add_adapters, is_adapter
 from beholder.training.batch import TrainBatch
 from beholder.training.config import TrainConfig
@@ -17,15 +18,19 @@ class TrainingModel(nn.Module):
     Args:
         backbone: the model; which of its weights are trained is set by ``requires_grad``.
         objective: what is minimised.
+        head: the readout's, where it has one; it is always trained.
     """
 
-    def __init__(self, backbone: Backbone, objective: Objective) -> None:
+    def __init__(
+        self, backbone: Backbone, objective: Objective, head: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.objective = objective
+        self.head = head
 
-    def forward(self, item: TrainBatch, read: bool = False) -> Tensor:
-        """The loss, or with ``read`` the logits at each row's slots (B * S, V).
+    def forward(self, item: TrainBatch, read: bool = False) -> Tensor | Read:
+        """The loss, or with ``read`` what stands at each row's slots. Scalar, or M = B * S.
 
         Reading keeps the media's features in the batch, so that the next pass over it, with
         other text, needs no look of its own.
@@ -34,9 +39,13 @@ class TrainingModel(nn.Module):
             item.batch.features = self.backbone.features_of(item.batch)
             slots = item.batch.encoded.slots
             rows = torch.arange(len(slots), device=slots.device).repeat_interleave(slots.shape[1])
-            return self.backbone(item.batch, torch.stack([rows, slots.flatten()], 1)).logits
-        logits = self.backbone(item.batch, self.objective.positions(item)).logits
-        return self.objective(logits, item)
+            return self._read(item, torch.stack([rows, slots.flatten()], 1))
+        found = self._read(item, self.objective.positions(item))
+        return self.objective(found.logits, item, found.values)
+
+    def _read(self, item: TrainBatch, positions: Tensor) -> Read:
+        # In here, not with the readout: ZeRO-3 keeps weights empty outside a forward.
+        return through_head(self.backbone(item.batch, positions), self.head)
 
 
 def freeze(backbone: Backbone, config: TrainConfig) -> dict[str, tuple[int, int]]:

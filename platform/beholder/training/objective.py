@@ -22,10 +22,11 @@ from beholder.training.objectives import (
     smooth_l1,
     soft_cross_entropy,
     soft_label_kl,
+    squared_error,
 )
 from beholder.training.objectives.fidelity import pairs_of_sets
 
-TERMS = ("next_token", "soft_label", "fidelity", "smooth_l1", "emd", "vote_ce")
+TERMS = ("next_token", "soft_label", "fidelity", "smooth_l1", "emd", "vote_ce", "squared_error")
 """Names of the weights in :class:`~beholder.training.config.ObjectiveConfig`."""
 
 
@@ -34,13 +35,13 @@ class Objective:
 
     Args:
         config: which terms, how much of each.
-        token_ids: of the readout's words, in the order of its targets.
+        token_ids: of the readout's words, in the order of its targets; none where it has none.
         support: the score of each word. (K,).
     """
 
     def __init__(self, config: ObjectiveConfig, token_ids: list[int], support: Tensor) -> None:
         self.config = config
-        self._ids = torch.tensor(token_ids)
+        self._ids = torch.tensor(token_ids, dtype=torch.int64)
         self._support = support.float()
         self._weights = torch.tensor([getattr(config, term) for term in TERMS])
 
@@ -50,7 +51,7 @@ class Objective:
         tokens, _ = self._supervised(item)
         # A row counts once, however many slots it has.
         rows, pairs = item.slot_weights.double().sum(), weights[self._pairs(item)].prod(1).sum()
-        return torch.stack([weights[tokens].sum(), rows, pairs, rows, rows, rows])
+        return torch.stack([weights[tokens].sum(), rows, pairs, rows, rows, rows, rows])
 
     def positions(self, item: TrainBatch) -> Tensor:
         """Where logits are needed: (row, column) of what predicts each token. int64 (M, 2)."""
@@ -59,8 +60,14 @@ class Objective:
         slots = torch.stack([taught, item.batch.encoded.slots[taught, numbers]], 1)
         return torch.cat([torch.stack([rows, columns - 1], 1), slots])
 
-    def __call__(self, logits: Tensor, item: TrainBatch) -> Tensor:
-        """The loss of a micro-batch from the logits at :meth:`positions`. Scalar."""
+    def __call__(self, logits: Tensor, item: TrainBatch, values: Tensor | None = None) -> Tensor:
+        """The loss of a micro-batch from the logits at :meth:`positions`. Scalar.
+
+        Args:
+            logits: (M, V).
+            item: the micro-batch.
+            values: what the readout's head makes of the states there, (M, 1); where it has one.
+        """
         rows, columns = self._supervised(item)
         labels = item.batch.encoded.labels[rows, columns]
         weights = item.weights.to(logits.dtype)
@@ -70,6 +77,7 @@ class Objective:
             self._soft_label(at_slots, item),
             self._fidelity(at_slots, item, weights),
             *self._score_terms(at_slots, item),
+            self._squared_error(values, item),
         ]
         share = (self._weights * item.share).to(logits)
         return (torch.stack(losses) * share).sum()
@@ -127,6 +135,15 @@ class Objective:
             earth_movers_distance(probs, votes, weights) if config.emd else none,
             soft_cross_entropy(closed, votes, weights) if config.vote_ce else none,
         ]
+
+    def _squared_error(self, values: Tensor | None, item: TrainBatch) -> Tensor:
+        """Of the head's value behind a sigmoid, at the slots: the last rows of ``values``."""
+        weights = item.slot_weights
+        if not self.config.squared_error:
+            return weights.new_zeros(())
+        assert values is not None, "squared_error teaches a head, and the readout has none"
+        predicted = values[-len(weights) :, 0].sigmoid()
+        return squared_error(predicted, item.scores.to(predicted), weights.to(predicted))
 
     def _pairs(self, item: TrainBatch) -> Tensor:
         """(A, B) of this micro-batch: neighbours as the order dealt them, or all. (P, 2)."""

@@ -8,6 +8,7 @@ import torch
 from beholder.config import ConfigError, dump_config
 from beholder.datasets import concatenate, few_rows
 from beholder.media.storage import StorageError, exists
+from beholder.readouts import make_readout
 from beholder.training.config import SetConfig, TrainConfig
 from beholder.training.model import freeze
 from beholder.training.order import Order, order_of
@@ -127,7 +128,13 @@ def _steps(config: TrainConfig, order: Order) -> list[str]:
 def _parameters(config: TrainConfig) -> dict[str, tuple[int, int]]:
     """(all, trained) of each part and, last, of all."""
     with torch.device("meta"):
-        parts = freeze(sketch(config), config)
+        backbone = sketch(config)
+        parts = freeze(backbone, config)
+        readout = make_readout(config.readout.model_dump(mode="json"))
+        head = readout.head(backbone.spec.hidden_size)
+    if head is not None:
+        size = sum(p.numel() for p in head.parameters())
+        parts["readout"] = (size, size)
     everything, trained = (sum(column) for column in zip(*parts.values(), strict=True))
     return parts | {"all": (everything, trained)}
 

@@ -50,7 +50,8 @@ class Trial:
         variant: name, rate: peak learning rate, fold and seed.
         selection: validation SRCC.
         rows: test rows of the mix.
-        probs: predicted distributions of 1..5 for them. (N, 5).
+        probs: predicted distributions of 1..5 for them, (N, 5); None where the readout gives
+            points.
         mean: predicted scores by the readout's own support, on 1..5. (N,).
         on_scale: the same on each row's set's scale, by the readout's inverse map. (N,).
     """
@@ -61,7 +62,7 @@ class Trial:
     seed: int
     selection: float
     rows: NDArray[np.int64]
-    probs: Array
+    probs: Array | None
     mean: Array
     on_scale: Array
 
@@ -92,15 +93,19 @@ def run_trial(
     trainer, selection = train_rows(
         mix, states, chosen, train[learned[train]], validation[learned[validation]]
     )
-    probs = trainer.distributions(test)
     readout = trainer.readout
-    own = ScoreDistribution(readout.support, probs, readout.scale)
-    levels = onto_levels(own, 5).probs
+    levels = None
+    if readout.has_spread:
+        probs = trainer.distributions(test)
+        own = ScoreDistribution(readout.support, probs, readout.scale)
+        score, levels = own.mean, onto_levels(own, 5).probs
+    else:
+        score = trainer.predict(test)
     on_scale = np.empty(len(test))
     for one in COMPARED:
         here = names[test] == one.name
-        on_scale[here] = readout.invert(own.mean[here], one.scale)
-    mean = RATED.minimum + readout.scale.to_unit(own.mean) * RATED.width
+        on_scale[here] = readout.invert(score[here], one.scale)
+    mean = RATED.minimum + readout.scale.to_unit(score) * RATED.width
     return Trial(variant, rate, fold, seed, selection, test, levels, mean, on_scale)
 
 
@@ -123,8 +128,8 @@ def figures(
     ``srcc``, ``plcc``: with latent quality, median over folds and seeds. ``mae_own``: of the
     readout's own inverse map, in parts of the set's scale; ``mae_ends``: reading 1..5 as the
     scale's ends. ``kl``: of the population's distribution from the predicted one, nats; ``w1``
-    between them, points of 1..5. ``d_...``: difference from the first variant over all trials'
-    rows with its 95% interval, drawn by source.
+    between them, points of 1..5; a readout without a spread has neither. ``d_...``: difference
+    from the first variant over all trials' rows with its 95% interval, drawn by source.
     """
     truth = _truth(mix)
     table = []
@@ -157,21 +162,25 @@ def _rows(truth: Mapping[str, NDArray[Any]], trial: Trial, name: str) -> dict[st
     latent, people = truth["latent"][rows], truth["population"][rows]
     scale = next(one.scale for one in COMPARED if one.name == name)
     unit = RATED.to_unit(latent)
-    logs = np.log(np.maximum(people, 1e-300)) - np.log(np.maximum(trial.probs[here], 1e-12))
-    return {
+    found = {
         "source": truth["source"][rows],
         "latent": latent,
         "mean": trial.mean[here],
         "mae_own": np.abs(scale.to_unit(trial.on_scale[here]) - unit),
         "mae_ends": np.abs(RATED.to_unit(trial.mean[here]) - unit),
-        "kl": (people * logs).sum(1),
-        "w1": np.abs((people - trial.probs[here]).cumsum(1)).sum(1),
     }
+    if trial.probs is not None:
+        probs = trial.probs[here]
+        logs = np.log(np.maximum(people, 1e-300)) - np.log(np.maximum(probs, 1e-12))
+        found["kl"] = (people * logs).sum(1)
+        found["w1"] = np.abs((people - probs).cumsum(1)).sum(1)
+    return found
 
 
 def _of_trial(truth: Mapping[str, NDArray[Any]], trial: Trial, name: str) -> dict[str, float]:
     rows = _rows(truth, trial, name)
-    means = {key: float(rows[key].mean()) for key in ("mae_own", "mae_ends", "kl", "w1")}
+    errors = ("mae_own", "mae_ends", "kl", "w1")
+    means = {key: float(rows[key].mean()) for key in errors if key in rows}
     return {
         "srcc": srcc(rows["mean"], rows["latent"]),
         "plcc": plcc(rows["mean"], rows["latent"]),
@@ -196,6 +205,8 @@ def _against(mine: Mapping[str, NDArray[Any]], first: Mapping[str, NDArray[Any]]
         "d_srcc_p": rank.p,
     }
     for key in ("kl", "w1"):
+        if key not in mine or key not in first:
+            continue
         gap = clustered_interval(_mean_gap, mine[key], first[key], mine["source"], 1000, 0)
         found |= {f"d_{key}": _mean_gap(mine[key], first[key]), f"d_{key}_interval": list(gap)}
     return found
@@ -214,7 +225,10 @@ def as_markdown(table: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in table:
         cells = [row["set"], row["variant"]]
-        cells += [f"{row[k]:.3f}" for k in ("srcc", "plcc", "mae_own", "mae_ends", "kl", "w1")]
+        cells += [
+            f"{row[k]:.3f}" if k in row else "no spread"
+            for k in ("srcc", "plcc", "mae_own", "mae_ends", "kl", "w1")
+        ]
         for key in ("srcc", "kl"):
             if f"d_{key}" in row:
                 low, high = row[f"d_{key}_interval"]

@@ -40,7 +40,7 @@ from beholder.media.storage import (
     read_bytes,
     write_bytes,
 )
-from beholder.readouts import make_readout
+from beholder.readouts import load_head, make_readout
 from beholder.scoring import Scorer, TaskSpec
 from beholder.scoring.scorer import library_versions
 from beholder.training import checkpoints
@@ -205,16 +205,20 @@ def _worker(loop: dict[str, Any]) -> None:
 def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict[str, float]]]:
     """A scorer from a checkpoint's whole weights, and the run's loss curve."""
     backbone = start_backbone(config, weights=False)
+    readout = make_readout(config.readout.model_dump(mode="json"))
+    head = readout.head(backbone.spec.hidden_size)
     with best.as_directory() as name:
         load_weights(backbone, Path(name))
+        load_head(head, Path(name))
         curve = json.loads((Path(name) / checkpoints.CURVE).read_text("utf-8"))
     made_with = {"seed": config.seed, "config": config.model_dump(mode="json")}
     scorer = Scorer(
         backbone,
-        make_readout(config.readout.model_dump(mode="json")),
+        readout,
         tasks_of(config),
         config.prompt,
         made_with=made_with | {"libraries": library_versions()},
+        head=head,
     )
     return scorer, curve
 

@@ -1,4 +1,4 @@
-"""Smooth L1, squared error, votes and ROC4MLLM's coupled loss."""
+"""Smooth L1, squared error and votes."""
 
 import math
 from collections.abc import Callable
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from beholder.training.objectives import (
-    answer_cross_entropy,
-    coupled_loss,
     earth_movers_distance,
     score_moments,
     smooth_l1,
@@ -31,6 +29,15 @@ def test_smooth_l1_by_hand() -> None:
 def test_squared_error_by_hand() -> None:
     loss = squared_error(torch.tensor([0.5, 0.2]), torch.tensor([0.1, 0.2]), torch.ones(2))
     assert float(loss) == pytest.approx(0.08)
+
+
+def test_squared_error_through_the_sigmoid_has_its_gradient() -> None:
+    """d/dz (sigmoid(z) - y)^2 = 2 (s - y) s (1 - s), on one row."""
+    value = torch.tensor([0.4], requires_grad=True)
+    squared_error(value.sigmoid(), torch.tensor([0.9]), torch.ones(1)).backward()
+    s = 1 / (1 + math.exp(-0.4))
+    assert value.grad is not None
+    assert float(value.grad) == pytest.approx(2 * (s - 0.9) * s * (1 - s), rel=1e-5)
 
 
 def test_smooth_l1_moves_score_tokens_only_and_keeps_their_sum() -> None:
@@ -109,46 +116,6 @@ def test_moments_of_equal_levels() -> None:
     assert float(std) == pytest.approx(1.41421, abs=5e-6)
 
 
-def coupled(logits: Tensor, target: int, weights: Tensor = ONE) -> Tensor:
-    """One slot over words 0 and 1, which mean 1 and 2; people say 1.75; word 2 means nothing."""
-    return coupled_loss(
-        logits,
-        torch.tensor([target]),
-        weights,
-        slots=torch.tensor([0]),
-        token_ids=torch.tensor([0, 1]),
-        support=torch.tensor([1.0, 2.0]),
-        scores=torch.tensor([1.75]),
-    )
-
-
-def test_coupled_text_pulls_an_exact_score_away() -> None:
-    logits = torch.tensor([[0.25, 0.75, 1e-30]]).log().requires_grad_()
-    loss = coupled(logits, target=1)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert float(loss.detach()) == pytest.approx(-math.log(0.75))  # the score's error is 0
-    assert gradient[0].tolist() == pytest.approx([0.25, -0.25, 0], abs=1e-6)
-
-
-def test_a_position_token_as_target_leaves_the_score_alone() -> None:
-    logits = torch.tensor([[0.25e-9, 0.75e-9, 1.0]]).log().requires_grad_()
-    (gradient,) = torch.autograd.grad(coupled(logits, target=2), logits)
-    assert gradient.abs().max() < 1e-6
-
-
-def test_coupled_is_the_sum_of_its_parts() -> None:
-    torch.manual_seed(0)
-    logits, targets = torch.randn(4, 8), torch.tensor([5, 3, 1, 6])
-    weights = torch.tensor([1.0, 1.0, 2.0, 2.0])  # of two rows, of two tokens each
-    slots, tokens, support = torch.tensor([1, 2]), torch.tensor([1, 2, 3]), torch.arange(3.0)
-    scores = torch.tensor([0.2, 1.9])
-    loss = coupled_loss(logits, targets, weights, slots, tokens, support, scores)
-    means = logits[slots][:, tokens].softmax(dim=1) @ support
-    text = answer_cross_entropy(logits, targets, weights)
-    expected = text + smooth_l1(means, scores, torch.tensor([1.0, 2.0]))
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
-
-
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": lambda x, w: smooth_l1(x[:, 0], torch.full_like(w, 4.0), w),
     "squared_error": lambda x, w: squared_error(x[:, 0], torch.full_like(w, 4.0), w),
@@ -156,15 +123,6 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         x.softmax(dim=1), P.expand(len(x), 5), w
     ),
     "soft_cross_entropy": lambda x, w: soft_cross_entropy(x, P.expand(len(x), 5), w),
-    "coupled_loss": lambda x, w: coupled_loss(
-        x,
-        torch.zeros(len(x), dtype=torch.int64),
-        w,
-        torch.arange(len(x)),
-        torch.tensor([0, 2]),
-        torch.tensor([1.0, 5.0]),
-        torch.full_like(w, 4.0),
-    ),
 }
 
 

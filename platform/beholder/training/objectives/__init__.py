@@ -1,6 +1,5 @@
 """What is minimised: one pure function a loss."""
 
-from beholder.training.objectives.coupled import coupled_loss
 from beholder.training.objectives.cross_entropy import answer_cross_entropy
 from beholder.training.objectives.fidelity import fidelity, fidelity_loss, thurstone
 from beholder.training.objectives.moments import score_moments
@@ -12,7 +11,6 @@ from beholder.training.objectives.votes import earth_movers_distance, soft_cross
 __all__ = [
     "answer_cross_entropy",
     "closed_soft_label_kl",
-    "coupled_loss",
     "earth_movers_distance",
     "fidelity",
     "fidelity_loss",
