@@ -173,7 +173,7 @@ def test_thirty_two_samples_are_learned_by_heart_at_every_slot(
     trainer = Trainer(config, start_backbone(config), mix, states)
     trainer.run(lambda metrics, folder: None)
     item = trainer.builder.build(np.arange(32), next(states.batches([np.arange(32)])), 0)
-    logits = trainer.model(item, read=True).detach().view(32, 3, -1)
+    logits = trainer.model(item, read=True).logits.detach().view(32, 3, -1)
     probs = logits[:, :, trainer.token_ids].softmax(-1)
     read = READOUT.invert((probs.double() @ torch.from_numpy(READOUT.support)).numpy(), FIVE)
     said = np.array([[row.mos, *(mos for _, mos in row.further if mos)] for row in rows])
