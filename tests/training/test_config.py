@@ -99,12 +99,6 @@ def test_a_readout_and_its_objective_belong_together(
         load_config(TrainConfig, project / f"configs/train/{name}_pocket.yaml", [override])
 
 
-def test_rocs_coupled_loss_is_a_config(project: Path) -> None:
-    """Eq. 3: cross-entropy of the answer, level included, and smooth L1 of the levels' mean."""
-    config = load_config(TrainConfig, project / POCKET, ["objective.smooth_l1=1"])
-    assert (config.readout.name, config.objective.next_token) == ("levels", 1)
-
-
 @pytest.mark.parametrize(
     "name",
     [f"{name}_pocket" for name in ("onealign", "deqa", "roc", "realqa", "regression", "binary")],
