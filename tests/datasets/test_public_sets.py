@@ -1,5 +1,6 @@
 """Each set's files in the form in which their owners publish them, with rows made up here."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,9 +287,37 @@ def test_maxwell_takes_names_from_the_file_beside_it(read) -> None:
         read("maxwell", {})
 
 
-def test_realqa_is_refused_since_its_form_is_unknown(read) -> None:
-    with pytest.raises(LabelError, match=r"RealQA: the form .* not known here: export .* as CSV"):
-        read("realqa", {})
+def test_realqa(read) -> None:
+    """Both of LLaMA-Factory's forms; answers about attributes alone are no rows."""
+    score = "The score of this image is 3.99."
+    train = [
+        {"messages": [{"role": "user", "content": "<image>Score?"},
+                      {"role": "assistant", "content": score}], "images": ["images/a.jpg"]},
+        {"messages": [{"role": "user", "content": "<image>Composition?"},
+                      {"role": "assistant", "content": "Good."}], "images": ["images/a.jpg"]},
+    ]  # fmt: skip
+    thought = "The subject is whole. The score of this image is <7.50>."
+    test = [
+        {"conversations": [{"from": "human", "value": "<image>Score?"},
+                           {"from": "gpt", "value": thought}], "images": ["images/b.jpg"]},
+        {"instruction": "<image>Score?", "input": "", "output": score, "images": ["images/c.jpg"]},
+    ]  # fmt: skip
+    files = {
+        "data/aesthetic_high_and_low_9502_4300.json": json.dumps(train),
+        "data/realqa_test.json": json.dumps(test),
+    }
+    rows = read("realqa", files, ("images/a.jpg",))
+    assert [(r["mos"], r["split"]) for r in rows] == [
+        (3.99, "train"),
+        (7.5, "test"),
+        (3.99, "test"),
+    ]
+    assert [r["found"] for r in rows] == [True, False, False]
+    files["data/realqa_test.json"] = '{"not": "a list"}'
+    with pytest.raises(
+        LabelError, match=r"realqa_test.json can't be read as chat: .*: get it again"
+    ):
+        read("realqa", files)
 
 
 def test_every_set_is_tested_here() -> None:

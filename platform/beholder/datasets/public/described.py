@@ -27,25 +27,29 @@ class LabelFile:
     Attributes:
         path: below the set's folder; ``*`` matches several files, read in order of name.
         form: ``csv``; ``words``, separated by white space; ``xlsx``; ``mat``, one variable that
-            is named as the only column.
+            is named as the only column; ``chat``, a JSON list of conversations as LLaMA-Factory
+            takes them, with cells ``media`` and ``answer``, of each its first one and the last.
         columns: names of the columns where the file has no header. In ``words``, further words
             of a line are not read.
         split: of all its rows, where the file itself is a split.
         sheet: of an ``xlsx``.
         skip: rows at its start that belong to no item.
         only: keeps the rows with this text in this column.
+        says: of ``chat``: keeps the conversations whose answer has this in it, a regular expression
+            whose named groups become cells.
         derive: cells to add: each one's column, and what makes it of that column's text.
         beside: files with other columns of the same rows: joined by the columns that both have,
             or line by line where they have none in common.
     """
 
     path: str
-    form: Literal["csv", "words", "xlsx", "mat"] = "csv"
+    form: Literal["csv", "words", "xlsx", "mat", "chat"] = "csv"
     columns: tuple[str, ...] = ()
     split: str | None = None
     sheet: str | None = None
     skip: int = 0
     only: tuple[str, str] | None = None
+    says: str = ""
     derive: Mapping[str, tuple[str, Callable[[str], str]]] = field(default_factory=dict)
     beside: tuple["LabelFile", ...] = ()
 
@@ -61,7 +65,7 @@ class PublicSet:
         kind: of its media.
         scale: declared, in the unit of ``mos``: higher is better.
         meaning: what ``mos``, ``std`` and ``votes`` are.
-        files: its annotation files; none if their form isn't known.
+        files: its annotation files.
         rows: how many the owners state, all files together.
         item: an item's path below a media folder, as a format string over the cells.
         media: folders to look in, in this order.

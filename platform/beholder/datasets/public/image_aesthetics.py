@@ -150,22 +150,29 @@ _ICAA = PublicSet(
     certainty="header ID,color,MOS,probability read in the owners' repository; 0..10 from its "
     "code, which divides by 10",
 )
+_SCORE_SAID = r"score of this image is <?(?P<score>\d+(?:\.\d+)?)>?"
+"""RealQA's answer, with the number in angle brackets where a chain of thought ends in it."""
 _REALQA = PublicSet(
     name="realqa",
     title="RealQA",
     task="aesthetics",
     kind="image",
-    scale=Scale(1, 10),
-    meaning="mos: composite score; ten attributes, reasons",
-    files=(),
+    scale=Scale(0, 10),
+    meaning="mos: the score in the answer; conversations about attributes alone are left out",
+    files=(
+        LabelFile("data/aesthetic_*.json", "chat", split="train", says=_SCORE_SAID),
+        LabelFile("data/realqa_test.json", "chat", split="test", says=_SCORE_SAID),
+    ),
     rows=14_715,
-    item="{uri}",
-    media=("",),
-    mos="mos",
-    source_url="https://arxiv.org/abs/2503.06141",
-    terms="announced, not seen",
+    item="{media}",
+    media=("", "images"),
+    mos="score",
+    source_url="https://github.com/AMAP-ML/RealQA",
+    terms=ASK,
     citation="Li, Wang, Sun, Bai, Chu: Next token is enough, arXiv 2503.06141, 2025",
-    certainty="the form in which its annotations are published is not known here",
+    certainty="the owners' readme (LLaMA-Factory conversations, the training file's name) and "
+    "their evaluation, which takes the score out of this sentence; the test file's name follows "
+    "that of its data set; no copy was seen",
 )
 
 IMAGE_AESTHETICS = (_AVA, _TAD, _AADB, _PARA, _ICAA, _REALQA)

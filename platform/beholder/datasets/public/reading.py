@@ -47,11 +47,6 @@ def read_public(some: PublicSet, root: str | Path, media: str | None = None) -> 
             votes are no counts, or an item occurs twice.
         StorageError: the media's storage can't be used.
     """
-    if not some.files:
-        raise LabelError(
-            f"{some.title}: {some.certainty}: export uri, mos and what else you need as CSV and "
-            "read it as own data"
-        )
     if not Path(root).is_dir():
         raise LabelError(f"{root} is no folder: give the one with the files of {some.title}")
     need = _columns(some)

@@ -1,8 +1,10 @@
 """Annotation files of all forms as rows of named cells."""
 
 import csv
+import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,8 @@ def _lines(file: LabelFile, path: Path) -> Lines:
         return [(number, cells + [""] * (width - len(cells))) for number, cells in rows]
     if file.form == "mat":
         return _matlab(path, file.columns[0])
+    if file.form == "chat":
+        return _conversations(path, re.compile(file.says))
     with path.open(encoding="utf-8-sig", newline="") as text:
         if file.form == "words":
             return [(number, line.split()) for number, line in enumerate(text, 1)]
@@ -119,6 +123,31 @@ def _matlab(path: Path, name: str) -> Lines:
     except (MatReadError, ValueError, TypeError, zlib.error) as error:
         raise OSError(error) from error
     return [(number, [_plain(value)]) for number, value in enumerate(values.ravel(), 1)]
+
+
+def _conversations(path: Path, says: re.Pattern[str]) -> Lines:
+    """A header and a line a conversation: its first medium, its last answer, what it says."""
+    found = [(0, ["media", "answer", *says.groupindex])]
+    try:
+        for number, one in enumerate(json.loads(path.read_text("utf-8-sig")), 1):
+            media = one.get("images") or one.get("videos") or [""]
+            answer = _answer(one)
+            said = says.search(answer)
+            if said:
+                cells = [said[name] or "" for name in says.groupindex]
+                found.append((number, [str(media[0]), answer, *cells]))
+    except (ValueError, AttributeError, TypeError, LookupError) as error:
+        raise OSError(f"it is no list of conversations ({error})") from error
+    return found
+
+
+def _answer(conversation: Mapping[str, Any]) -> str:
+    """What is answered last, in either of LLaMA-Factory's two forms."""
+    if "output" in conversation:
+        return str(conversation["output"])
+    turns = conversation.get("messages") or conversation["conversations"]
+    last = turns[-1]
+    return str(last["content"] if "content" in last else last["value"])
 
 
 def _plain(value: Any) -> str:
