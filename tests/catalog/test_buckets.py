@@ -46,6 +46,14 @@ def test_what_went_in_comes_out_once(
         assert table["order"].to_pylist() == sorted(table["order"].to_pylist())
 
 
+def test_threads_read_at_once(tmp_path: Path) -> None:
+    for attempt in range(5):
+        split = Buckets(tmp_path / str(attempt), 64, "key")
+        split.add(pa.table({"key": [f"k{n}" for n in range(5000)]}))
+        with ThreadPoolExecutor(16) as pool:  # the first of them spills
+            assert sum(t.num_rows for t in pool.map(split.read, range(64))) == 5000
+
+
 def test_a_bucket_without_rows_has_the_schema(tmp_path: Path) -> None:
     split = Buckets(tmp_path / "split", 3, "item_id", ITEMS)
     assert split.read(2).schema == ITEMS

@@ -16,6 +16,8 @@ that of one bucket and of what waits to be spilled.
 import atexit
 import shutil
 import tempfile
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,6 +49,15 @@ def query(sql: str, **tables: pa.Table) -> pa.Table:
         for name, table in tables.items():
             cursor.register(name, table)
         return cursor.sql(sql).to_arrow_table()
+
+
+def stream(sql: str, rows: int, **tables: pa.Table) -> Iterator[pa.Table]:
+    """What :func:`query` answers, in tables of at most ``rows`` rows, one in memory at a time."""
+    with _duckdb().cursor() as cursor:
+        for name, table in tables.items():
+            cursor.register(name, table)
+        for batch in cursor.sql(sql).to_arrow_reader(rows):
+            yield pa.Table.from_batches([batch])
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -85,6 +96,7 @@ class Buckets:
         self._counts = [0] * buckets
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
+        self._turn = threading.Lock()
         # A spill's reader, and its record batch of each bucket that has rows there.
         self._spills: list[tuple[pa.ipc.RecordBatchFileReader, dict[int, int]]] = []
 
@@ -97,26 +109,31 @@ class Buckets:
         table = pa.table(rows)
         if self.schema is None:
             self.schema = table.schema.remove_metadata()
-        self._waiting.append(conform(table, self.schema))
-        self._waiting_bytes += table.nbytes
-        if self._waiting_bytes >= SPILL_BYTES:
-            self._spill()
+        with self._turn:
+            self._waiting.append(conform(table, self.schema))
+            self._waiting_bytes += table.nbytes
+            if self._waiting_bytes >= SPILL_BYTES:
+                self._spill()
 
     def rows(self, bucket: int) -> int:
         """How many rows a bucket has."""
-        self._spill()
-        return self._counts[bucket]
+        with self._turn:
+            self._spill()
+            return self._counts[bucket]
 
     def read(self, bucket: int) -> pa.Table:
         """A bucket's rows; none before any were added and without a schema is an error.
 
-        Threads may read at once when nothing is added any more.
+        Any thread may read.
         """
-        self._spill()
         assert self.schema is not None, "neither rows nor a schema were given"
-        found = [
-            reader.get_batch(places[bucket]) for reader, places in self._spills if bucket in places
-        ]
+        with self._turn:
+            self._spill()
+            found = [
+                reader.get_batch(places[bucket])
+                for reader, places in self._spills
+                if bucket in places
+            ]
         return pa.Table.from_batches(found, self.schema)
 
     def _spill(self) -> None:
