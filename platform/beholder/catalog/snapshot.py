@@ -3,7 +3,9 @@
 ::
 
     snapshot = open_snapshot("s3://bucket/catalog")  # the one that HEAD names, pinned
-    snapshot.connect().sql("select task, avg(mean) from scores group by task")
+    snapshot.connect().sql(
+        "select segment, task, avg(mean) from items join scores using (sha256) group by all"
+    )
 """
 
 import hashlib
@@ -97,6 +99,7 @@ class Snapshot:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB of its own with the views ``items`` and ``scores``, to be joined by ``sha256``.
 
+        Scores belong to bytes, and ``scores`` has also those of bytes that no item has any more.
         Files are read when a query asks, and of them only its columns; their hashes are not
         checked.
         """

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beholder.catalog.head import publish
+from beholder.catalog.head import publish, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.prepare import DoneChunk, prepare
 from beholder.catalog.record import Record
@@ -89,8 +89,6 @@ class Nights:
         return Snapshot(self.layout, record)
 
     def _parent(self, parent: str | None) -> Snapshot | None:
-        from beholder.catalog.head import read_head
-
         if parent == "HEAD":
             return open_snapshot(self.layout.root) if read_head(self.layout) else None
         return None if parent is None else open_snapshot(self.layout.root, parent)
@@ -98,10 +96,10 @@ class Nights:
 
 @pytest.fixture
 def nights(tmp_path: Path) -> Callable[..., Nights]:
-    """``nights(name)`` is an empty catalog on disk."""
+    """``nights(name)`` is an empty catalog, on disk unless it has a root."""
 
-    def made(name: str = "catalog", **how: Any) -> Nights:
-        return Nights(str(tmp_path / name), **how)
+    def made(name: str = "catalog", root: str | None = None, **how: Any) -> Nights:
+        return Nights(root or str(tmp_path / name), **how)
 
     return made
 
