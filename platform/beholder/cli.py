@@ -1,4 +1,4 @@
-"""The command ``beholder``: score files at hand, and check a machine."""
+"""The command ``beholder``: score files at hand, look into a catalog, and check a machine."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -74,6 +75,42 @@ def _print(scores: list[Score], judge: Scorer) -> None:
                 probs = " · ".join(f"{100 * p:2.0f}%" for p in rating.probs) if told else ""
             table.add_row(escape(one.item_id), task, f"{float(rating.mean):.2f}", std, probs)
     console.print(table)
+
+
+@app.command()
+def explain(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="an item_id")],
+    catalog: Annotated[str, typer.Option(help="URI of the catalog's folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as JSON")] = False,
+) -> None:
+    """Says what a catalog knows of one item, and which nights made it so."""
+    from beholder.catalog.history import explain_item
+    from beholder.catalog.tables import ITEMS
+
+    found = explain_item(catalog, item)
+    if as_json:
+        print(json.dumps(asdict(found), default=str))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    now = found.item or {"state": "not there any more"}
+    title = f"{item}: {now['state']} in {found.snapshot}, scorer {found.fingerprint}"
+    scores = Table(title=escape(title), title_justify="left")
+    for column in ("task", "mean", "std", "scored by run"):
+        scores.add_column(column)
+    for one in found.scores:
+        std = "" if one["std"] is None else f"{one['std']:.2f}"
+        scores.add_row(one["task"], f"{one['mean']:.2f}", std, one["run"])
+    nights = Table(title="made by", title_justify="left")
+    for column in ("run", "state", "attempts", "failure", "sha256", "uri", "kept snapshots"):
+        nights.add_column(column, overflow="fold")
+    for event in found.history:
+        row = event.row or dict.fromkeys(ITEMS.names) | {"state": "removed"}
+        code, attempts = row["failure_code"], row["attempts"]
+        failure = f"{code}: {row['failure_message']}" if code else None
+        sha256 = row["sha256"] and row["sha256"][:12]
+        words = (row["state"], attempts and str(attempts), failure, sha256, row["uri"])
+        nights.add_row(event.run, *(escape(word or "") for word in words), ", ".join(event.seen_in))
+    console.print(scores, nights)
 
 
 @app.command()

@@ -1,0 +1,120 @@
+"""What a catalog knows of one item, and which nights made it so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beholder.catalog.buckets import bucket_numbers
+from beholder.catalog.layout import Layout
+from beholder.catalog.record import CatalogError, File, Record, lineage
+from beholder.catalog.snapshot import Snapshot, open_snapshot, read_file
+from beholder.catalog.tables import SCORE_VALUES
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a run made of an item.
+
+    Attributes:
+        run: which; also one of a night that isn't kept any more.
+        row: columns of :data:`~beholder.catalog.tables.ITEM_FIELDS`; None where it took the item
+            away.
+        seen_in: kept snapshots in which it is so, newest first.
+        fingerprint: of the scorer of the newest of these.
+    """
+
+    run: str
+    row: dict[str, Any] | None
+    seen_in: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One item.
+
+    Attributes:
+        item_id: its id.
+        snapshot: that readers see now.
+        fingerprint: of its scorer.
+        item: its row now; None where it isn't in the catalog any more.
+        scores: of its bytes under that fingerprint, with the ``run`` that made them.
+        history: newest first.
+    """
+
+    item_id: str
+    snapshot: str
+    fingerprint: str
+    item: dict[str, Any] | None
+    scores: list[dict[str, Any]]
+    history: list[Event]
+
+
+def explain_item(root: str, item_id: str) -> Explanation:
+    """What the catalog knows of an item, over the kept snapshots that HEAD's comes from.
+
+    Reads the files of the item's bucket, each once, and those of its bytes' bucket.
+
+    Args:
+        root: URI of the catalog's folder.
+        item_id: of the item.
+
+    Raises:
+        CatalogError: no kept snapshot has it.
+        StorageError: the storage can't be used.
+    """
+    now = open_snapshot(root)
+    bucket = _bucket(item_id, now.record)
+    read: dict[str, dict[str, Any] | None] = {}
+    seen = [
+        (record, _row(now.layout, record.items.get(bucket, ()), item_id, read))
+        for record in lineage(now.layout, now.record.id)
+    ]
+    while seen and seen[-1][1] is None:  # not there yet
+        seen.pop()
+    if not seen:
+        raise CatalogError(f"no kept snapshot of {root} has an item '{item_id}': check its id")
+    item = seen[0][1]
+    scores = _scores(now, item["sha256"]) if item else []
+    return Explanation(item_id, now.record.id, now.record.fingerprint, item, scores, _events(seen))
+
+
+def _events(seen: Sequence[tuple[Record, dict[str, Any] | None]]) -> list[Event]:
+    events = []
+    for row, group in groupby(seen, key=lambda one: one[1]):
+        records = [record for record, _ in group]
+        run = row["run"] if row else records[-1].id
+        ids = tuple(record.id for record in records)
+        events.append(Event(run, row, ids, records[0].fingerprint))
+    return events
+
+
+def _bucket(key: str, record: Record) -> int:
+    return int(bucket_numbers(pa.array([key]), record.buckets)[0].as_py())
+
+
+def _row(
+    layout: Layout, files: tuple[File, ...], item_id: str, read: dict[str, dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """An item's last row in a bucket's files, of which each is read once; None if it is gone."""
+    for file in reversed(files):
+        if file.path not in read:
+            rows = read_file(layout, file)
+            found = rows.filter(pc.equal(rows["item_id"], item_id)).to_pylist()
+            read[file.path] = found[0] if found else None
+        row = read[file.path]
+        if row is not None:
+            return None if row["removed"] else {n: v for n, v in row.items() if n != "removed"}
+    return None
+
+
+def _scores(snapshot: Snapshot, sha256: str | None) -> list[dict[str, Any]]:
+    if sha256 is None:
+        return []
+    rows = snapshot.scores(_bucket(sha256, snapshot.record))
+    found = rows.filter(pc.equal(rows["sha256"], sha256))
+    return list(found.select([*(field.name for field in SCORE_VALUES), "run"]).to_pylist())

@@ -1,0 +1,178 @@
+"""Reads a catalog as it was after one night, whatever is published meanwhile.
+
+::
+
+    snapshot = open_snapshot("s3://bucket/catalog")  # the one that HEAD names, pinned
+    snapshot.connect().sql(
+        "select segment, task, avg(mean) from items join scores using (sha256) group by all"
+    )
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beholder.catalog.buckets import Buckets, query
+from beholder.catalog.head import read_head
+from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.record import KEYS, CatalogError, File, Record, find_record
+from beholder.catalog.tables import ITEM_FIELDS, ITEMS, SCORE_VALUES, SCORES
+from beholder.catalog.views import create_views
+from beholder.media.storage import read_bytes
+
+ROWS = pa.schema([*ITEM_FIELDS, pa.field("fingerprint", pa.string()), *SCORE_VALUES])
+"""Columns of :meth:`Snapshot.rows`."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a record names; it need not be published.
+
+    Attributes:
+        layout: of its catalog.
+        record: what it is.
+    """
+
+    layout: Layout
+    record: Record
+
+    @cached_property
+    def id(self) -> RunId:
+        """Its name."""
+        return RunId.parse(self.record.id)
+
+    def items(self, bucket: int) -> pa.Table:
+        """The items of a bucket; columns :data:`~beholder.catalog.tables.ITEM_FIELDS`.
+
+        Raises:
+            CatalogError: a file is not the one that was written.
+            StorageError: one can't be read.
+        """
+        found = self.state("items", bucket)
+        return found.filter(pc.invert(found["removed"])).drop_columns("removed")
+
+    def scores(self, bucket: int) -> pa.Table:
+        """The scores of a bucket, under the snapshot's fingerprint.
+
+        Columns are :data:`~beholder.catalog.tables.SCORES`; raises as :meth:`items` does.
+        """
+        found = self.state("scores", bucket)
+        return found.filter(pc.equal(found["fingerprint"], self.record.fingerprint))
+
+    def state(self, table: str, bucket: int) -> pa.Table:
+        """A bucket's last row of each key: removed items and other fingerprints are there, too."""
+        files = self.record.files(table).get(bucket, ())
+        parts = [read_file(self.layout, file) for file in files]
+        if len(parts) == 1:
+            return parts[0]
+        schema = ITEMS if table == "items" else SCORES
+        return latest(pa.concat_tables([schema.empty_table(), *parts]), KEYS[table])
+
+    def rows(self) -> Iterator[pa.Table]:
+        """Every item with its scores, in tables of bounded size; columns :data:`ROWS`.
+
+        A row for each item and task; an item without scores has one, whose score columns are
+        null. Items are joined with the scores of their bytes through scratch disk.
+        """
+        buckets = self.record.buckets
+        with tempfile.TemporaryDirectory() as scratch:
+            by_bytes = Buckets(Path(scratch), buckets, "sha256", pa.schema(ITEM_FIELDS))
+            for bucket in range(buckets):
+                items = self.items(bucket)
+                failed = pc.equal(items["state"], "failed")
+                by_bytes.add(items.filter(pc.invert(failed)))
+                if pc.any(failed).as_py():
+                    yield _joined(items.filter(failed), SCORES.empty_table())
+            for bucket in range(buckets):
+                if by_bytes.rows(bucket):
+                    yield _joined(by_bytes.read(bucket), self.scores(bucket))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB of its own with the views ``items`` and ``scores``, to be joined by ``sha256``.
+
+        Scores belong to bytes, and ``scores`` has also those of bytes that no item has any more.
+        Files are read when a query asks, and of them only its columns; their hashes are not
+        checked.
+        """
+        connection = duckdb.connect()
+        create_views(connection, self.layout, self.record)
+        return connection
+
+
+def open_snapshot(root: str, snapshot: str | None = None) -> Snapshot:
+    """A snapshot of a catalog.
+
+    Args:
+        root: URI of the catalog's folder.
+        snapshot: its id; None takes the one that HEAD names now.
+
+    Raises:
+        CatalogError: there is none, or its record is not one.
+        StorageError: the storage can't be used.
+    """
+    layout = Layout(root.rstrip("/"))
+    if snapshot is None:
+        head = read_head(layout)
+        if head is None:
+            raise CatalogError(
+                f"{root} has no published snapshot: check the URI, or run jobs/score_catalog.py"
+            )
+        snapshot = head.snapshot
+    found = find_record(layout, RunId.parse(snapshot))
+    if found is None:
+        raise CatalogError(f"{root} has no snapshot {snapshot}: it was never made, or collected")
+    return Snapshot(layout, found)
+
+
+def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) -> pa.Table:
+    """A state file's rows, in some of its columns or in all.
+
+    Raises:
+        CatalogError: it is not the file that was written.
+        StorageError: it can't be read.
+    """
+    uri = layout.absolute(file.path)
+    data = read_bytes(uri)
+    found = hashlib.sha256(data).hexdigest()
+    if found != file.sha256:
+        raise CatalogError(
+            f"{uri}: its sha256 is {found}, not {file.sha256} as recorded: it was changed or "
+            "damaged; restore it, or roll back to a snapshot that doesn't name it"
+        )
+    return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def latest(rows: pa.Table, keys: tuple[str, ...]) -> pa.Table:
+    """The last row of each key, ordered by key."""
+    numbered = _numbered(rows, *keys)
+    names = ", ".join(keys)
+    sql = f"select max(place) as place from numbered group by {names} order by {names}"
+    return rows.take(query(sql, numbered=numbered)["place"])
+
+
+def _joined(items: pa.Table, scores: pa.Table) -> pa.Table:
+    """Items with their scores; an item without any has one row."""
+    places = query(
+        "select i.place as item, s.place as score from items i left join scores s using (sha256) "
+        "order by item, score",
+        items=_numbered(items, "sha256"),
+        scores=_numbered(scores, "sha256"),
+    )
+    left, right = items.take(places["item"]), scores.take(places["score"])
+    columns = {n: left[n] if n in items.column_names else right[n] for n in ROWS.names}
+    return pa.table(columns, schema=ROWS)
+
+
+def _numbered(table: pa.Table, *columns: str) -> pa.Table:
+    """Some columns and ``place``, by which rows are taken: lists need not go through DuckDB."""
+    places = pa.array(np.arange(table.num_rows))
+    return table.select(columns).append_column("place", places)

@@ -1,0 +1,102 @@
+"""The same on a real S3, through the jobs and the command as they are typed."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from beholder.catalog import garbage as module
+from beholder.catalog.garbage import GarbageConfig, find_garbage, remove_garbage
+from beholder.catalog.head import NotPublishedError, publish, read_head
+from beholder.catalog.layout import Layout
+from beholder.catalog.snapshot import open_snapshot
+from beholder.cli import app
+from beholder.local_stack import ObjectStore
+from beholder.media.storage import list_files
+
+
+@pytest.fixture
+def catalog(nights, run_id, s3: ObjectStore, tmp_path: Path):
+    """Four nights; the last two are deltas, of which one rescores and one removes."""
+    made = nights(root=f"s3://{s3.bucket}/catalogs/{tmp_path.name}", buckets=2)
+    names = [f"i{number:02d}" for number in range(40)]
+    made.night(run_id(0), [made.scored(i, run_id(0), f"{i}-old", 1.0) for i in names])
+    made.night(run_id(1), [made.scored(i, run_id(1), f"{i}-new", 2.0) for i in names])
+    made.night(run_id(2), [made.scored(i, run_id(2), f"{i}-late", 3.0) for i in names[:2]])
+    gone = made.known(names[0], run_id(3), "", removed=True)
+    made.night(run_id(3), [made.scored("new", run_id(3), "new", 7.0)], settled=[gone])
+    return made
+
+
+def _job(project: Path, name: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(project / "jobs" / name), *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_duckdb_reads_it_where_it_is(catalog) -> None:
+    snapshot = open_snapshot(catalog.layout.root)
+    assert any(file.deltas for files in snapshot.record.items.values() for file in files)
+    answer = snapshot.connect().sql(
+        "select mean, count(*) from items join scores using (sha256) "
+        "where task = 'aesthetics' group by mean order by mean"
+    )
+    assert answer.fetchall() == [(2.0, 38), (3.0, 1), (7.0, 1)]
+    rows = [row for table in snapshot.rows() for row in table.to_pylist()]
+    assert len(rows) == 2 * 40
+    assert "i00" not in {row["item_id"] for row in rows}
+
+
+def test_of_two_publishers_one_wins(catalog, run_id) -> None:
+    ours, theirs = (catalog.prepare(run_id(n), []) for n in (4, 5))
+    publish(catalog.layout, theirs, "they")
+    with pytest.raises(NotPublishedError, match=f"HEAD names {run_id(5)}"):
+        publish(catalog.layout, ours, "we")
+    assert open_snapshot(catalog.layout.root).record == theirs
+
+
+def test_the_jobs_and_the_command(catalog, contents, run_id, project: Path) -> None:
+    root = catalog.layout.root
+    before = contents(open_snapshot(root, run_id(2)))
+    words = ("--set", f"catalog={root}")
+    said = _job(project, "rollback.py", *words, "--set", "reason=too bright")
+    assert f"see {run_id(2)} now" in said
+    head = read_head(Layout(root))
+    assert head is not None
+    assert (head.reason, head.withdrawn) == ("too bright", (run_id(3),))
+    assert contents(open_snapshot(root)) == before
+    said = _job(project, "collect_garbage.py", *words, "--set", "keep=1", "--dry-run")
+    assert "0 objects would go" in said  # all are young
+    result = CliRunner().invoke(app, ["explain", "i01", "--catalog", root])
+    assert result.exit_code == 0, result.output
+    assert run_id(2) in result.output
+
+
+def test_garbage_goes_by_the_stores_clock(catalog, contents, run_id, monkeypatch) -> None:
+    """The clock is set forward: an object's age in S3 can't be."""
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(UTC) + timedelta(hours=49)
+
+    root = catalog.layout.root
+    config = GarbageConfig(catalog=root, keep=2)
+    assert find_garbage(config).objects == ()
+    monkeypatch.setattr(module, "datetime", Later)
+    kept = {n: contents(open_snapshot(root, run_id(n))) for n in (2, 3)}
+    found = find_garbage(config)
+    assert len(found.records) == 2
+    everything = set(list_files(root))
+    remove_garbage(config, found)
+    gone = {f"{root}/{path}" for path in (*found.records, *found.objects)}
+    assert set(list_files(root)) == everything - gone
+    assert {n: contents(open_snapshot(root, run_id(n))) for n in (2, 3)} == kept
