@@ -65,7 +65,7 @@ def _trained(config: TrainConfig, media: MediaSource, rows: list[Opinion], folde
 
 def _opinions(count: int = ROWS) -> list[Opinion]:
     mos = np.random.default_rng(1).uniform(1, 5, count)
-    return [Opinion("image", "quality", m, Scale(1, 5), "right_closed", 1.0, 0.5, 0) for m in mos]
+    return [Opinion("image", "quality", m, Scale(1, 5), "quality", 1.0, 0.5, 0) for m in mos]
 
 
 @pytest.mark.parametrize("prompt", ["unanswered", "brief"])

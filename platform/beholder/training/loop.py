@@ -88,8 +88,7 @@ class Trainer:
         config = self.config
         self.readout = make_readout(config.readout.model_dump(mode="json"))
         readouts: Mapping[str, Readout] = {
-            rule: make_readout(config.readout.cut_by(rule))
-            for rule in {row.rule for row in self.mix.rows}
+            some.name: make_readout(config.readout.for_set(some)) for some in config.sets
         }
         self.builder = BatchBuilder(
             self.backbone,
