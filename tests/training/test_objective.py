@@ -134,7 +134,7 @@ def test_only_coupled_text_pulls_an_exact_score_away(readout: Readout) -> None:
     backbone.add_tokens(readout.new_tokens())
     row = Opinion("image", "quality", 3.4, Scale(1, 5), "quality", 1.0, 0.6, 0)
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": readout}, [row], "brief", 0, blank)
+    builder = BatchBuilder(backbone, {"quality": readout}, [row], "brief", 0, blank)
     item = builder.build(np.array([0]), [Looked(states=blank)], 0)
     ids, support = backbone.token_ids(readout.words()), torch.from_numpy(readout.support)
     objective = Objective(ObjectiveConfig(next_token=1, smooth_l1=1), ids, support)

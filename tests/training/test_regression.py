@@ -216,7 +216,7 @@ def parts(project: Path) -> tuple[TrainingModel, BatchBuilder]:
         torch.nn.init.normal_(stage.weight, std=0.3)  # type: ignore[arg-type]
     rows = [replace(row, weight=1.0 + i % 2) for i, row in enumerate(_opinions(8))]
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": readout}, rows, config.prompt, 0, blank)
+    builder = BatchBuilder(backbone, {"quality": readout}, rows, config.prompt, 0, blank)
     objective = Objective(config.objective, [], torch.zeros(0))
     head = readout.head(backbone.spec.hidden_size)
     return TrainingModel(backbone, objective, head), builder
