@@ -435,6 +435,12 @@ def test_a_deadline_and_a_budget(
     assert plan.estimate is not None and plan.estimate.items == taken
 
 
+def test_where_nothing_is_to_be_done_nothing_is_measured(night: Night) -> None:
+    row = said("a")
+    plan = night.plan([row], parent([held(row)]), deadline_hours=1.0)  # and there is no scorer
+    assert plan.estimate is not None and plan.estimate.hours == 0
+
+
 def test_a_preview_says_the_same_and_plans_nothing(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

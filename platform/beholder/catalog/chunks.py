@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,23 @@ FILE_CHUNKS = 128
 """Chunks a file: whoever reads one chunk reads the file's footer first, about 1 kB a chunk."""
 
 _FEW_VALUES = ("kind", "owner", "segment", "state", "change", "run")
+
+
+class Chunk(NamedTuple):
+    """Where a chunk of a plan is.
+
+    Attributes:
+        number: of the chunk; unique in its run.
+        path: of the plan's Parquet file, below the catalog's root; of schema
+            :data:`~beholder.catalog.tables.PLANNED`.
+        group: the row group there.
+        rows: items in it.
+    """
+
+    number: int
+    path: str
+    group: int
+    rows: int
 
 
 class PlanFile(Stored):

@@ -7,7 +7,7 @@ wins and the other goes on with its plan, and so does a driver that is started a
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from beholder.catalog.changes import Rules
-from beholder.catalog.chunks import FILE_CHUNKS, PlanFile, cut, write_groups
+from beholder.catalog.chunks import FILE_CHUNKS, Chunk, PlanFile, cut, write_groups
 from beholder.catalog.config import BUCKETS, NightlyConfig
 from beholder.catalog.estimate import Estimate, Rates, estimate, measured_rates
 from beholder.catalog.layout import Layout, RunId
@@ -73,27 +73,11 @@ class Plan(Aim):
     config: dict[str, Any]
     """of the run, resolved"""
 
-    def chunks(self) -> Iterator["Chunk"]:
+    def chunks(self) -> Iterator[Chunk]:
         """All chunks, in the order in which they shall be begun."""
         for file in self.files:
             for group in file.reached:
                 yield Chunk(file.first + group, file.path, group, file.groups[group])
-
-
-class Chunk(NamedTuple):
-    """Where a chunk's rows are.
-
-    Attributes:
-        number: of the chunk, from 0.
-        path: of its file, below the catalog's root.
-        group: the row group there.
-        rows: how many.
-    """
-
-    number: int
-    path: str
-    group: int
-    rows: int
 
 
 def make_plan(
@@ -252,6 +236,8 @@ def _surveyed(config: NightlyConfig, parent: Snapshot | None, aim: Aim) -> Itera
 
 def _rates(config: NightlyConfig, found: Survey, aim: Aim) -> Rates:
     samples = {kind: found.first(kind, config.warm_up) for kind in found.kinds(found.cut(None))}
+    if not samples:
+        return Rates(setting={}, load_s=0.0, kinds={})
     cache = Layout(config.catalog).warm_up(RunId.parse(aim.run))
     return measured_rates(config, samples, aim.fingerprint, cache)
 
