@@ -83,6 +83,7 @@ def test_the_jobs_and_the_command(catalog, contents, run_id, project: Path) -> N
 
 def test_garbage_goes_by_the_stores_clock(catalog, contents, run_id, monkeypatch) -> None:
     """The clock is set forward: an object's age in S3 can't be."""
+
     class Later(datetime):
         @classmethod
         def now(cls, tz=None):
