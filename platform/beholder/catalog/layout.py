@@ -9,6 +9,7 @@
     leases/2026-11-20.json               which driver may work on a date, by epoch
     runs/2026-11-20.0/plan.json          what the run will do; names its plan's files
     runs/2026-11-20.0/plan-…/…parquet    a row group a chunk
+    runs/2026-11-20.0/warm-up.json       the scorer's speed, for estimates
     runs/2026-11-20.0/data/…parquet      chunk and attempt; nothing until a commit names it
     runs/2026-11-20.0/commits/….json     a chunk's commit record, written once
     runs/2026-11-20.0/report.html        and report.json, metrics.prom
@@ -82,6 +83,14 @@ class Layout:
     def plan(self, run: RunId) -> str:
         """A run's plan, written once."""
         return f"{self.run(run)}/plan.json"
+
+    def plan_file(self, run: RunId, attempt: str, name: str) -> str:
+        """A file of a plan; nothing until a plan names it."""
+        return f"{self.run(run)}/plan-{attempt}/{name}.parquet"
+
+    def warm_up(self, run: RunId) -> str:
+        """How fast the scorer was when it was tried for a run's estimate."""
+        return f"{self.run(run)}/warm-up.json"
 
     def data(self, run: RunId, chunk: int, attempt: str) -> str:
         """A chunk's rows as one attempt made them; attempts never share a file."""

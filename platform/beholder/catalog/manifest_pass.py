@@ -13,15 +13,14 @@ import pyarrow.parquet as pq
 import ray
 from pydantic import Field
 
+from beholder.catalog.config import ScoringConfig
 from beholder.catalog.rows import SCORE_FIELDS
 from beholder.catalog.session import connect, in_blocks, say_if_short
 from beholder.catalog.stages import Decode, Score
-from beholder.config import JobConfig
 from beholder.datasets.manifests import load_manifest
 from beholder.errors import UserError
 from beholder.logs import Progress
 from beholder.media.conditional import WriteConflictError, create
-from beholder.media.limits import Limits
 from beholder.media.storage import exists, open_filesystem, read_bytes
 from beholder.scoring import check_tasks, outline_scorer
 
@@ -31,32 +30,11 @@ SUMMARY = "scores.json"
 """Written last; a folder without it holds no scores."""
 
 
-class ManifestPassConfig(JobConfig):
+class ManifestPassConfig(ScoringConfig):
     """One scoring pass."""
 
     manifest: str = Field(description="URI of the Parquet manifest to score")
-    scorer: str = Field(description="URI or path of the scorer's folder")
     output: str = Field(description="URI of a folder that holds no scores yet")
-    tasks: tuple[str, ...] | None = Field(
-        None,
-        description="which of the scorer's tasks; none: all that fit an item's kind",
-    )
-    batch: int = Field(16, ge=1, description="items that travel together from decode to scorer")
-    decoders: int = Field(1, ge=1, description="decode actors, one CPU each")
-    scorers: int = Field(1, ge=1, description="scoring actors")
-    cpus: float = Field(1.0, gt=0, description="CPUs a scoring actor")
-    gpus: float = Field(0.0, ge=0, description="GPUs a scoring actor")
-    max_pixels: int = Field(100_000_000, gt=0, description="largest picture or frame, pixels")
-    max_bytes: int = Field(512 * 2**20, gt=0, description="largest file, bytes")
-    max_seconds: float = Field(7200.0, gt=0, description="longest video, seconds")
-
-    def limits(self) -> Limits:
-        """Limits on each item."""
-        return Limits(
-            max_pixels=self.max_pixels,
-            max_bytes=self.max_bytes,
-            max_seconds=self.max_seconds,
-        )
 
 
 def score_manifest(config: ManifestPassConfig) -> dict[str, Any]:

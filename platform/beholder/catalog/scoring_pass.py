@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import ray
 import ray.data
 
 from beholder.catalog.chunk_rows import Gathering, ScoreChunk
+from beholder.catalog.chunks import Chunk
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease
 from beholder.catalog.ledger import Commit, commit, committed
@@ -50,23 +51,6 @@ STALL_S = 3600.0
 
 PATIENCE_S = 600.0
 """How long a chunk waits at the gate before it goes in anyway."""
-
-
-class Chunk(NamedTuple):
-    """Where a chunk of the plan is.
-
-    Attributes:
-        number: of the chunk; unique in its run.
-        path: of the plan's Parquet file, below the catalog's root; of schema
-            :data:`~beholder.catalog.tables.PLANNED`.
-        group: the row group there.
-        rows: items in it.
-    """
-
-    number: int
-    path: str
-    group: int
-    rows: int
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
 from beholder.media.stage import Stage, Staged
-from beholder.scoring import check_tasks, load_scorer
+from beholder.scoring import load_scorer, tasks_by_kind
 
 STAGED = pa.schema(
     [
@@ -210,11 +210,7 @@ class Score:
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Score rows."""
         carried = rows.select([n for n in rows.column_names if not n.startswith(PREFIX)])
-        asked = check_tasks(self._scorer.tasks, self._tasks)
-        by_kind = {
-            kind: [t for t in asked if kind in self._scorer.tasks[t].kinds]
-            for kind in ("image", "video")
-        }
+        by_kind = tasks_by_kind(self._scorer.tasks, self._tasks)
         return score_rows(carried, self._look(rows), by_kind)
 
     def _look(self, rows: pa.Table) -> Sequence[ItemScore]:

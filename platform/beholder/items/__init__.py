@@ -2,7 +2,7 @@
 
 from beholder.items.failure import RETRY, Failure, FailureCode, ItemError, Retry
 from beholder.items.item import Item, Kind
-from beholder.items.manifest import ManifestError, check_manifest, read_manifest
+from beholder.items.manifest import ManifestError, check_manifest, check_rows, read_manifest
 from beholder.items.score import Score
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Retry",
     "Score",
     "check_manifest",
+    "check_rows",
     "read_manifest",
 ]

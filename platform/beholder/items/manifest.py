@@ -47,9 +47,25 @@ def check_manifest(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa
         need: optional columns that this use can't do without, as ``("mos",)`` in training.
 
     Raises:
+        ManifestError: whatever :func:`check_rows` refuses, or an ``item_id`` occurs twice.
+    """
+    table = check_rows(table, name, need)
+    counts = table["item_id"].value_counts().flatten()
+    twice = counts[0].filter(pc.greater(counts[1], 1))
+    if len(twice):
+        raise ManifestError(
+            f"manifest {name}: item_id '{twice[0]}' occurs more than once: ids must be unique"
+        )
+    return table
+
+
+def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa.Table:
+    """What :func:`check_manifest` does as far as a part of a manifest allows it.
+
+    Raises:
         ManifestError: a column is missing (with the likely misspelling), has a type that
             can't be cast, holds nulls where it must not, ``kind`` is neither image nor
-            video, a needed number is not finite, or an ``item_id`` occurs twice.
+            video, or a needed number is not finite.
     """
     known = REQUIRED | OPTIONAL
     for column in (*REQUIRED, *need):
@@ -74,7 +90,7 @@ def check_manifest(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa
         if nulls:
             raise ManifestError(f"manifest {name}: column '{column}' is empty in {nulls} rows")
     _check_finite(table, name, need)
-    _check_rows(table, name)
+    _check_kinds(table, name)
     return table
 
 
@@ -89,18 +105,12 @@ def _check_finite(table: pa.Table, name: str, need: tuple[str, ...]) -> None:
                 )
 
 
-def _check_rows(table: pa.Table, name: str) -> None:
+def _check_kinds(table: pa.Table, name: str) -> None:
     wrong = table.filter(pc.invert(pc.is_in(table["kind"], pa.array(["image", "video"]))))
     if wrong.num_rows:
         raise ManifestError(
             f"manifest {name}: item '{wrong['item_id'][0]}' is of kind '{wrong['kind'][0]}': "
             "use 'image' or 'video'"
-        )
-    counts = table["item_id"].value_counts().flatten()
-    twice = counts[0].filter(pc.greater(counts[1], 1))
-    if len(twice):
-        raise ManifestError(
-            f"manifest {name}: item_id '{twice[0]}' occurs more than once: ids must be unique"
         )
 
 

@@ -1,6 +1,13 @@
 """A scorer: one backbone and one readout, on disk and at work."""
 
-from beholder.scoring.folder import SCORER_VERSION, ScorerError, ScorerFile, TaskSpec, check_tasks
+from beholder.scoring.folder import (
+    SCORER_VERSION,
+    ScorerError,
+    ScorerFile,
+    TaskSpec,
+    check_tasks,
+    tasks_by_kind,
+)
 from beholder.scoring.scorer import Scorer
 from beholder.scoring.store import ScorerOutline, load_scorer, outline_scorer
 
@@ -14,4 +21,5 @@ __all__ = [
     "check_tasks",
     "load_scorer",
     "outline_scorer",
+    "tasks_by_kind",
 ]

@@ -6,9 +6,9 @@ trained head. Nothing in it is ever unpickled or run.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -141,6 +141,18 @@ def check_tasks(known: Iterable[str], asked: Sequence[str] | None) -> tuple[str,
         if task not in known:
             raise ScorerError(f"this scorer has no task '{task}': ask for {' or '.join(known)}")
     return tuple(asked or known)
+
+
+def tasks_by_kind(
+    tasks: Mapping[str, TaskSpec], asked: Sequence[str] | None
+) -> dict[str, tuple[str, ...]]:
+    """What is asked of a picture and of a video.
+
+    Raises:
+        ScorerError: a task is asked for that the scorer doesn't have.
+    """
+    wanted = check_tasks(tasks, asked)
+    return {kind: tuple(t for t in wanted if kind in tasks[t].kinds) for kind in get_args(Kind)}
 
 
 def model_card(file: ScorerFile, backbone: str) -> str:

@@ -1,0 +1,128 @@
+"""What a night over a catalog can be told; `configs/catalog/` has an example."""
+
+from datetime import date
+
+from pydantic import Field, field_validator, model_validator
+
+from beholder.catalog.layout import RunId
+from beholder.config import JobConfig
+from beholder.errors import UserError
+from beholder.media.limits import Limits
+
+BUCKETS = 64
+"""Of a catalog whose first night names no number: right up to some ten million items."""
+
+
+class ScoringConfig(JobConfig):
+    """How items are scored: what every pass over a manifest can be told."""
+
+    scorer: str = Field(description="URI or path of the scorer's folder")
+    tasks: tuple[str, ...] | None = Field(
+        None,
+        description="which of the scorer's tasks; none: all that fit an item's kind",
+    )
+    batch: int = Field(16, ge=1, description="items that travel together from decode to scorer")
+    decoders: int = Field(1, ge=1, description="decode actors, one CPU each")
+    scorers: int = Field(1, ge=1, description="scoring actors")
+    cpus: float = Field(1.0, gt=0, description="CPUs a scoring actor")
+    gpus: float = Field(0.0, ge=0, description="GPUs a scoring actor")
+    max_pixels: int = Field(100_000_000, gt=0, description="largest picture or frame, pixels")
+    max_bytes: int = Field(512 * 2**20, gt=0, description="largest file, bytes")
+    max_seconds: float = Field(7200.0, gt=0, description="longest video, seconds")
+
+    def limits(self) -> Limits:
+        """Limits on each item."""
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_bytes=self.max_bytes,
+            max_seconds=self.max_seconds,
+        )
+
+
+class PricesConfig(JobConfig):
+    """What machine time costs, in any one currency."""
+
+    cpu_hour: float = Field(0.0, ge=0, description="money an hour and CPU")
+    gpu_hour: float = Field(0.0, ge=0, description="money an hour and GPU")
+
+
+class NightlyConfig(ScoringConfig):
+    """One night: what has changed in a manifest since the last one is scored and published."""
+
+    catalog: str = Field(description="URI of the catalog's folder")
+    manifest: str = Field(description="URI of a Parquet manifest, or of a folder of such files")
+    logical_date: str = Field(description="which night, as 2026-11-20; published once")
+    buckets: int | None = Field(
+        None,
+        ge=1,
+        le=9999,
+        description="parts that the state is kept in, fixed by the first night; none: the "
+        f"catalog's own, at first {BUCKETS}. About 100,000 items a bucket are good",
+    )
+    chunk: int = Field(256, ge=1, description="items that are committed together")
+    retry_nights: int = Field(
+        5,
+        ge=0,
+        description="nights in all on which an item is tried that failed for the store's sake",
+    )
+    limit: int | None = Field(None, ge=0, description="most items to look at, newest first")
+    sample: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="part of the items to look at, by hash of item_id: a larger one holds a "
+        "smaller one's items",
+    )
+    deadline_hours: float | None = Field(
+        None, gt=0, description="hours that scoring may take, newest items first"
+    )
+    budget: float | None = Field(
+        None, gt=0, description="money that scoring may cost, newest items first"
+    )
+    prices: PricesConfig = Field(default_factory=PricesConfig, description="what time costs")
+    warm_up: int = Field(
+        64,
+        ge=1,
+        description="pictures, and as many videos, that are scored to measure the speed where an "
+        "estimate is needed",
+    )
+    lease_seconds: float = Field(
+        120.0, gt=0, description="seconds after which a silent driver's date may be taken over"
+    )
+    webhook: str | None = Field(None, description="URL that gets the night's summary by POST")
+
+    @field_validator("catalog")
+    @classmethod
+    def _no_slash(cls, catalog: str) -> str:
+        return catalog.rstrip("/")
+
+    @field_validator("logical_date", mode="before")
+    @classmethod
+    def _as_yaml_reads_it(cls, value: object) -> object:
+        return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("logical_date")
+    @classmethod
+    def _is_a_date(cls, text: str) -> str:
+        try:
+            RunId(text)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    @model_validator(mode="after")
+    def _budget_has_prices(self) -> "NightlyConfig":
+        if self.budget is not None and not self._costs():
+            raise ValueError(
+                f"budget is {self.budget}, but no machine of this run has a price: set "
+                "prices.cpu_hour or prices.gpu_hour"
+            )
+        return self
+
+    def _costs(self) -> bool:
+        return bool(self.prices.cpu_hour or (self.gpus and self.prices.gpu_hour))
+
+    def bounded(self) -> bool:
+        """Whether the night may leave items out."""
+        bounds = (self.limit, self.deadline_hours, self.budget)
+        return self.sample < 1 or any(bound is not None for bound in bounds)

@@ -1,0 +1,102 @@
+"""Plans against published snapshots: what a night made is what the next one starts from."""
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beholder.catalog.config import NightlyConfig
+from beholder.catalog.cut_short import cut_short
+from beholder.catalog.head import publish, read_head
+from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.manifest_files import MANIFEST
+from beholder.catalog.plan import Plan, make_plan, read_rows
+from beholder.catalog.prepare import DoneChunk, prepare
+from beholder.catalog.record import Record
+from beholder.catalog.snapshot import Snapshot, open_snapshot
+from beholder.catalog.tables import CHUNK
+
+SCORER: Any = SimpleNamespace(
+    file=SimpleNamespace(fingerprint="f1", tasks={"quality": SimpleNamespace(kinds=("image",))})
+)
+SCORE = {"task": "quality", "mean": 3.0, "probs": [0.5, 0.5], "support": [1.0, 5.0]}
+
+
+def listed(number: int, version: int = 0) -> dict[str, Any]:
+    name = f"item-{number:03d}"
+    created = datetime(2026, 11, 1, 0, number % 60, tzinfo=UTC)
+    return {"item_id": name, "uri": f"{name}.jpg", "kind": "image", "created_at": created,
+            "etag": f"{name} v{version}", "size": 9}  # fmt: skip
+
+
+def scored(planned: pa.Table) -> pa.Table:
+    rows = [
+        row | {"sha256": f"sha of {row['etag']}", "state": "scored", "scores": [SCORE]}
+        for row in planned.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=CHUNK)
+
+
+def publish_night(plan: Plan, layout: Layout, parent: Snapshot | None) -> Snapshot:
+    draft = Record(
+        id=plan.run,
+        parent=plan.parent,
+        created_at=datetime.now(UTC),
+        buckets=plan.buckets,
+        scorer=plan.scorer,
+        fingerprint=plan.fingerprint,
+        tasks=plan.tasks,
+        manifest={"uri": plan.manifest.uri, "version": plan.manifest.version},
+        config=plan.config,
+        counts=plan.tally.counts,
+    )
+    chunks = [
+        DoneChunk(rows["item_id"], scored(rows), "data") for rows in read_rows(layout, plan.files)
+    ]
+    record = prepare(layout, draft, parent, chunks, read_rows(layout, plan.settled))
+    publish(layout, record, "the test")
+    return open_snapshot(layout.root)
+
+
+def test_nights_until_nothing_is_left(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    layout = Layout(str(tmp_path / "catalog"))
+    manifest = dict.fromkeys(range(60), 0)
+    parent: Snapshot | None = None
+    for night in range(8):
+        if night < 4:
+            manifest = {n: v + (rng.random() < 0.2) for n, v in manifest.items() if n % 11 != night}
+            manifest |= {100 * night + n: 0 for n in range(9)}
+        rows = [listed(number, version) for number, version in manifest.items()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), tmp_path / "manifest.parquet")
+        run = RunId(f"2026-11-{night + 1:02d}")
+        config = NightlyConfig(
+            catalog=layout.root,
+            manifest=str(tmp_path / "manifest.parquet"),
+            scorer="scorer",
+            logical_date=run.date,
+            buckets=5,
+            chunk=8,
+            limit=40 if night < 6 else None,
+        )
+        plan = make_plan(config, parent, SCORER, run)
+        if night in (1, 3):
+            plan = cut_short(layout, plan, {0, 1}, parent, "deadline")
+        parent = publish_night(plan, layout, parent)
+
+        head = read_head(layout)
+        assert head is not None and head.snapshot == str(run)
+        items = [row for bucket in range(5) for row in parent.items(bucket).to_pylist()]
+        ids = {row["item_id"] for row in items}
+        assert len(items) == len(ids) == len(rows) - sum(plan.tally.absent)
+        assert ids <= {row["item_id"] for row in rows}
+        etags = {row["item_id"]: row["etag"] for row in rows}
+        for row in items:  # a row says scored of just the bytes that the manifest names
+            assert (row["state"] == "scored") == (row["etag"] == etags[row["item_id"]])
+        stale = sum(row["state"] == "stale" for row in items)
+        assert stale == plan.tally.counts["stale"]
+    assert plan.tally.counts["unchanged"] == len(rows) == len(items) and not plan.files
