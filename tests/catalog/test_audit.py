@@ -16,11 +16,14 @@ import pytest
 from beholder.catalog.audit import audit
 from beholder.catalog.buckets import bucket_numbers
 from beholder.catalog.checks import Audit, AuditConfig
+from beholder.catalog.chunks import PlanFile
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import ManifestFiles
+from beholder.catalog.plan import Plan
 from beholder.catalog.record import File, Record
+from beholder.catalog.selection import Tally
 from beholder.catalog.snapshot import Snapshot
-from beholder.catalog.tables import ITEMS, SCORES
+from beholder.catalog.tables import ITEMS, PLANNED, SCORES
 from beholder.scoring import PanelCheck
 
 FINGERPRINT = "feed5eedfeed5eed"
@@ -106,6 +109,8 @@ class Night:
     delta_scores: Rows = field(init=False)
     manifest: Rows = field(init=False)
     planned: Rows = field(init=False)
+    planned_counts: dict[str, int] = field(init=False)
+    absent: list[str] = field(init=False)
     counts: dict[str, int] = field(init=False)
     past_drift: dict = field(default_factory=lambda: {"histograms": [], "mass": {}})
 
@@ -127,7 +132,9 @@ class Night:
         self.manifest = [*rest, changed, *new, *left]
         self.planned = [{"item_id": row["item_id"], "change": "new"} for row in new]
         self.planned.append({"item_id": changed["item_id"], "change": "changed"})
-        self.counts = {"new": 20, "changed": 1, "scored": 19, "failed": 2, "left_out": 2}
+        self.planned_counts = {"new": 20, "changed": 1, "retried": 0}
+        self.absent = ["item-0060", "item-0061"]
+        self.counts = {"scored": 19, "failed": 2}
 
     def write(self) -> Snapshot:
         """Writes everything; the snapshot of tonight."""
@@ -150,9 +157,39 @@ class Night:
     def audit(self, config: AuditConfig | None = None, panel: PanelCheck = SAME) -> Audit:
         """Writes it and audits it."""
         snapshot = self.write()
-        manifest = ManifestFiles.find(str(self.folder / "manifest.parquet"))
-        planned = [pa.Table.from_pylist(self.planned)] if self.planned else []
-        return audit(snapshot, manifest, planned, config or AuditConfig(), panel)
+        return audit(snapshot, self.plan(), config or AuditConfig(), panel)
+
+    def plan(self) -> Plan:
+        """The night's plan, of the manifest as it is now."""
+        rows = pa.Table.from_pylist(self.planned, schema=PLANNED)
+        pq.write_table(rows, self.folder / "plan.parquet")
+        numbers = bucket_numbers(pa.array(self.absent, pa.string()), self.buckets).to_pylist()
+        tally = Tally(
+            counts=self.planned_counts,
+            kinds={},
+            relabelled=0,
+            retried={},
+            left_out={},
+            left_segments={},
+            oldest_taken=None,
+            absent=tuple(numbers.count(bucket) for bucket in range(self.buckets)),
+        )
+        groups = (rows.num_rows,) if rows.num_rows else ()
+        return Plan(
+            run=TONIGHT,
+            parent=LAST,
+            manifest=ManifestFiles.find(str(self.folder / "manifest.parquet")),
+            fingerprint=FINGERPRINT,
+            tasks=TASKS,
+            buckets=self.buckets,
+            made_at=datetime(2026, 11, 20, tzinfo=UTC),
+            scorer="s3://scorers/one",
+            files=(PlanFile(path="plan.parquet", first=0, groups=groups),) if groups else (),
+            settled=(),
+            tally=tally,
+            estimate=None,
+            config={},
+        )
 
     def _record(
         self, run: str, parent: str | None, items: dict[int, tuple[File, ...]], counts: dict
@@ -234,6 +271,7 @@ def test_a_right_night_passes_and_is_counted(night: Night) -> None:
 def test_nothing_new_is_a_right_night(tmp_path: Path) -> None:
     night = Night(tmp_path)
     night.delta, night.delta_scores, night.planned, night.counts = [], [], [], {}
+    night.planned_counts, night.absent = dict.fromkeys(night.planned_counts, 0), []
     night.manifest = night.base
     found = night.audit()
     assert failing(found) == {}
@@ -251,9 +289,13 @@ def test_a_lost_row(night: Night) -> None:
 
 
 def test_an_unchanged_items_row_is_lost(night: Night) -> None:
-    """Nobody planned it, so it counts as left out: of these the record knows two."""
+    """Nobody planned it, so it seems to be left out, of which the plan knows the number."""
     night.base = [row for row in night.base if row["item_id"] != "item-0010"]
-    assert failing(night.audit()) == {"counts": ("left_out: 2 recorded, 3 found",)}
+    (bucket,) = bucket_numbers(pa.array(["item-0010"]), night.buckets).to_pylist()
+    night.write()
+    before = night.plan().tally.absent[bucket]
+    expected = f"bucket {bucket}: {before + 1} items without a row, {before} planned"
+    assert failing(night.audit()) == {"counts": (expected,)}
 
 
 def test_a_planned_item_was_not_settled(night: Night) -> None:
@@ -278,6 +320,7 @@ def test_a_removed_item_that_stays(night: Night) -> None:
 
 def test_a_plan_of_other_items(night: Night) -> None:
     night.planned.append({"item_id": "item-0098", "change": "new"})
+    night.planned_counts["new"] += 1
     found = failing(night.audit())
     assert found["complete"] == (
         "item-0098 was planned and has no row",
@@ -352,8 +395,9 @@ def test_a_row_that_contradicts_itself(night: Night, change: dict) -> None:
 
 
 def test_wrong_counts(night: Night) -> None:
-    night.counts |= {"failed": 1, "new": 21}
-    expected = ("new: 21 recorded, 20 found", "failed: 1 recorded, 2 found")
+    night.counts |= {"failed": 1}
+    night.planned_counts |= {"new": 21}
+    expected = ("new: 20 found, 21 planned", "failed: 2 found, 1 recorded")
     assert failing(night.audit()) == {"counts": expected}
 
 
@@ -418,41 +462,35 @@ def test_two_scales_of_a_task(night: Night) -> None:
 # --- files and manifest -------------------------------------------------------------------------
 
 
-def test_a_file_that_is_missing_and_one_that_was_changed(night: Night, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_and_one_that_was_changed(night: Night) -> None:
     snapshot = night.write()
-    manifest = ManifestFiles.find(str(tmp_path / "manifest.parquet"))
     lost = Path(snapshot.layout.absolute(snapshot.record.scores[0][0].path))
     lost.unlink()
     other = Path(snapshot.layout.absolute(snapshot.record.items[1][1].path))
     pq.write_table(pq.read_table(other).slice(1), other)
-    planned = [pa.Table.from_pylist(night.planned)]
-    found = failing(audit(snapshot, manifest, planned, AuditConfig(), SAME))
+    found = failing(audit(snapshot, night.plan(), AuditConfig(), SAME))
     assert len(found["files"]) == 2
     assert any(str(lost) in text for text in found["files"])
     assert any(str(other) in text for text in found["files"])
     assert {"tasks", "complete"} < set(found)
 
 
-def test_a_record_that_counts_other_rows(night: Night, tmp_path: Path) -> None:
+def test_a_record_that_counts_other_rows(night: Night) -> None:
     snapshot = night.write()
-    manifest = ManifestFiles.find(str(tmp_path / "manifest.parquet"))
     files = snapshot.record.items[0]
     wrong = (files[0].model_copy(update={"rows": 99}), *files[1:])
     items = {**snapshot.record.items, 0: wrong}
     snapshot = Snapshot(snapshot.layout, snapshot.record.model_copy(update={"items": items}))
-    found = failing(
-        audit(snapshot, manifest, [pa.Table.from_pylist(night.planned)], AuditConfig(), SAME)
-    )
+    found = failing(audit(snapshot, night.plan(), AuditConfig(), SAME))
     assert found == {"files": (f"{files[0].path} has {files[0].rows} rows, not 99",)}
 
 
 def test_a_manifest_that_changed_since_it_was_planned(night: Night, tmp_path: Path) -> None:
     snapshot = night.write()
     path = tmp_path / "manifest.parquet"
-    manifest = ManifestFiles.find(str(path))
+    plan = night.plan()
     pq.write_table(pq.read_table(path), path, compression="none")
-    planned = [pa.Table.from_pylist(night.planned)]
-    found = failing(audit(snapshot, manifest, planned, AuditConfig(), SAME))
+    found = failing(audit(snapshot, plan, AuditConfig(), SAME))
     assert set(found) == {"manifest"}
     assert str(path) in found["manifest"][0]
 
@@ -511,9 +549,7 @@ def test_another_scorers_nights_are_no_past(night: Night) -> None:
     snapshot = night.write()
     path = Path(snapshot.layout.snapshot(RunId.parse(LAST)))
     path.write_bytes(path.read_bytes().replace(FINGERPRINT.encode(), b"0" * 16))
-    manifest = ManifestFiles.find(str(night.folder / "manifest.parquet"))
-    planned = [pa.Table.from_pylist(night.planned)]
-    found = audit(snapshot, manifest, planned, AuditConfig(drift_minimum=1), SAME)
+    found = audit(snapshot, night.plan(), AuditConfig(drift_minimum=1), SAME)
     assert found.drift == ()
 
 

@@ -30,7 +30,7 @@ from beholder.catalog.audit_scores import EXAMPLES, SCORE_COLUMNS, ScoreFigures,
 from beholder.catalog.buckets import Buckets
 from beholder.catalog.checks import Audit, AuditConfig, Faults
 from beholder.catalog.drift import compare, from_records, pool
-from beholder.catalog.manifest_files import ManifestFiles
+from beholder.catalog.plan import Plan, read_rows
 from beholder.catalog.record import KEYS, CatalogError, File, Record, lineage
 from beholder.catalog.snapshot import Snapshot, read_file
 from beholder.catalog.tables import ITEMS, SCORES
@@ -51,19 +51,12 @@ AHEAD = 4
 """Buckets that are read while one is compared."""
 
 
-def audit(
-    snapshot: Snapshot,
-    manifest: ManifestFiles,
-    planned: Iterable[pa.Table],
-    config: AuditConfig,
-    panel: PanelCheck,
-) -> Audit:
+def audit(snapshot: Snapshot, plan: Plan, config: AuditConfig, panel: PanelCheck) -> Audit:
     """Audits a snapshot that is written and not published.
 
     Args:
         snapshot: what :func:`beholder.catalog.prepare.prepare` gave.
-        manifest: the source, in the versions that the plan was made from.
-        planned: what the plan has the run look at, in tables with ``item_id`` and ``change``.
+        plan: of its run: names the source's manifest, and what the run looked at.
         config: thresholds.
         panel: what the scorer says of its golden panel now.
 
@@ -76,9 +69,9 @@ def audit(
     past = _last_nights(snapshot, config.drift_nights)
     with tempfile.TemporaryDirectory() as scratch:
         pairs = Buckets(Path(scratch), record.buckets, "sha256", PAIRS)
-        counts = _items(snapshot, manifest, planned, pairs, faults)
+        counts = _items(snapshot, plan, pairs, faults)
         figures = _scores(snapshot, pairs, faults)
-    compare_counts(record.counts, counts, faults)
+    compare_counts(record.counts, plan.tally, counts, faults)
     tonight = figures.histograms.largest(config.drift_segments)
     before = pool(from_records(night.drift["histograms"]) for night in past)
     drift = compare(tonight, before, config.drift_minimum)
@@ -117,13 +110,7 @@ def _last_nights(snapshot: Snapshot, most: int) -> list[Record]:
 # --- reading what was written -----------------------------------------------------------------
 
 
-def _items(
-    snapshot: Snapshot,
-    manifest: ManifestFiles,
-    planned: Iterable[pa.Table],
-    pairs: Buckets,
-    faults: Faults,
-) -> ItemCounts:
+def _items(snapshot: Snapshot, plan: Plan, pairs: Buckets, faults: Faults) -> ItemCounts:
     """The first pass."""
     buckets = snapshot.record.buckets
     counts = ItemCounts()
@@ -135,17 +122,17 @@ def _items(
 
     with tempfile.TemporaryDirectory() as scratch:
         listed = Buckets(Path(scratch) / "manifest", buckets, "item_id", MANIFEST_COLUMNS)
-        plan = Buckets(Path(scratch) / "plan", buckets, "item_id", PLANNED_COLUMNS)
+        planned = Buckets(Path(scratch) / "plan", buckets, "item_id", PLANNED_COLUMNS)
         try:
-            for table in manifest.batches():
+            for table in plan.manifest.batches():
                 listed.add(table)
-            manifest.check_unmoved()  # after it was read, so that it was unmoved until then
+            plan.manifest.check_unmoved()  # after it was read, so that it was unmoved until then
         except ManifestError as error:
             faults.add("manifest", 1, [str(error)])
-        for table in planned:
-            plan.add(table)
+        for table in read_rows(snapshot.layout, plan.files, PLANNED_COLUMNS.names):
+            planned.add(table)
         for bucket, files in enumerate(_ahead(read, buckets)):
-            rows = listed.read(bucket), plan.read(bucket)
+            rows = listed.read(bucket), planned.read(bucket)
             audit_items(files, *rows, snapshot.record.id, faults, counts, pairs)
     return counts
 

@@ -83,7 +83,7 @@ _STATES = """
     select s.state, p.change, s.failure_code as code, s.run = '{run}' as tonight, count(*) as count
     from s left join p using (item_id) group by all
 """
-_LEFT_OUT = """
+_ABSENT = """
     select count(*) as count from m anti join s using (item_id) anti join p using (item_id)
 """
 _PAIRS = """
@@ -101,11 +101,13 @@ class ItemCounts:
         items: by state, and ``left_out``.
         settled: of those that tonight looked at, by change class and state.
         failures: of these, failures by code.
+        absent: by bucket, items of the manifest that have no row and weren't looked at.
     """
 
     items: Counter[str] = field(default_factory=Counter)
     settled: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     failures: Counter[str] = field(default_factory=Counter)
+    absent: list[int] = field(default_factory=list)
 
 
 def audit_items(
@@ -117,7 +119,7 @@ def audit_items(
     counts: ItemCounts,
     pairs: Buckets,
 ) -> None:
-    """Audits one bucket of items.
+    """Audits one bucket of items; buckets come in their order.
 
     Args:
         files: the snapshot's files of it, a base first, in columns ``ITEM_COLUMNS``.
@@ -139,5 +141,6 @@ def audit_items(
             counts.settled[row["change"]][row["state"]] += row["count"]
             if row["code"] is not None:
                 counts.failures[row["code"]] += row["count"]
-    counts.items["left_out"] += query(_LEFT_OUT, **tables)["count"][0].as_py()
+    counts.absent += query(_ABSENT, **tables)["count"].to_pylist()
+    counts.items["left_out"] += counts.absent[-1]
     pairs.add(query(_PAIRS, s=tables["s"], p=planned))

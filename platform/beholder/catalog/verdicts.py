@@ -9,6 +9,8 @@ from beholder.catalog.audit_items import ItemCounts
 from beholder.catalog.audit_numbers import SUM_TOLERANCE
 from beholder.catalog.checks import OFFENDING, PROOFS, AuditConfig, Check, Faults
 from beholder.catalog.drift import Drift, beyond
+from beholder.catalog.selection import Tally
+from beholder.catalog.tables import WORK
 from beholder.scoring import PanelCheck
 
 _PROVED = {
@@ -112,14 +114,26 @@ def drift_small(found: Sequence[Drift], config: AuditConfig) -> Check:
     return Check("drift", not far, found[0].psi, config.psi, sentence, keys)
 
 
-def compare_counts(recorded: Mapping[str, int], counts: ItemCounts, faults: Faults) -> None:
-    """Holds a record's counts against what was counted: change classes, left out, outcomes."""
-    counted = Counter({"left_out": counts.items["left_out"]})
-    for change, states in counts.settled.items():
+def compare_counts(
+    recorded: Mapping[str, int], tally: Tally, counts: ItemCounts, faults: Faults
+) -> None:
+    """Holds the plan's counts and the record's against what was counted.
+
+    An item that was neither looked at nor has a row is left out by the plan, bucket by bucket:
+    one that the state has lost is one too many.
+    """
+    for bucket, (planned, found) in enumerate(zip(tally.absent, counts.absent, strict=True)):
+        if planned != found:
+            text = f"bucket {bucket}: {found} items without a row, {planned} planned"
+            faults.add("counts", 1, [text])
+    became: Counter[str] = Counter()
+    for change in WORK:
+        states = counts.settled.get(change, {})
         for state, count in states.items():
-            counted[change] += count
-            counted["failed_stale" if state == "stale" else state] += count
-    for name in ("new", "changed", "retried", "left_out", "scored", "failed", "failed_stale"):
-        said = recorded.get(name, 0)
-        if said != counted[name]:
-            faults.add("counts", 1, [f"{name}: {said} recorded, {counted[name]} found"])
+            became["failed_stale" if state == "stale" else state] += count
+        planned, found = tally.counts[change], sum(states.values())
+        if planned != found:
+            faults.add("counts", 1, [f"{change}: {found} found, {planned} planned"])
+    for name in ("scored", "failed", "failed_stale"):
+        if (said := recorded.get(name, 0)) != became[name]:
+            faults.add("counts", 1, [f"{name}: {became[name]} found, {said} recorded"])
