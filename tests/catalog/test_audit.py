@@ -24,6 +24,8 @@ from beholder.catalog.record import File, Record
 from beholder.catalog.selection import Tally
 from beholder.catalog.snapshot import Snapshot
 from beholder.catalog.tables import ITEMS, PLANNED, SCORES
+from beholder.local_stack import ObjectStore
+from beholder.media.storage import copy_tree, read_bytes, write_bytes
 from beholder.scoring import PanelCheck
 
 FINGERPRINT = "feed5eedfeed5eed"
@@ -266,6 +268,18 @@ def test_a_right_night_passes_and_is_counted(night: Night) -> None:
     assert [e.item_id for e in found.worst["quality"]] == [names[s] for _, s in by_mean[:6]]
     assert [e.item_id for e in found.best["quality"]] == [names[s] for _, s in by_mean[:-7:-1]]
     assert found.best["quality"][0].uri.startswith("s3://media/item-")
+
+
+def test_it_reads_object_storage(night: Night, s3: ObjectStore) -> None:
+    local, plan = night.write(), night.plan()
+    root = f"s3://{s3.bucket}/audited"
+    copy_tree(night.folder, root)
+    snapshot = Snapshot(Layout(root), local.record)
+    manifest = ManifestFiles.find(f"{root}/manifest.parquet")
+    plan = plan.model_copy(update={"manifest": manifest})
+    assert failing(audit(snapshot, plan, AuditConfig(), SAME)) == {}
+    write_bytes(f"{root}/manifest.parquet", read_bytes(f"{root}/plan.parquet"))
+    assert "manifest" in failing(audit(snapshot, plan, AuditConfig(), SAME))
 
 
 def test_nothing_new_is_a_right_night(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class _Lists:
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def sum(self) -> NDArray[np.float64]:
-        return np.bincount(self.owners(), self.flat, len(self.lengths))
+        # Empty weights would make counts of it.
+        return np.bincount(self.owners(), self.flat, len(self.lengths)).astype(np.float64)
 
     def first(self) -> NDArray[np.float64]:
         return self._at(self.lengths.cumsum() - self.lengths)

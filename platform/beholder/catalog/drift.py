@@ -163,9 +163,19 @@ def compare(
         if past is None or past.scale != one.scale or min(one.total, past.total) < minimum:
             continue
         distance, p = ks(one.counts, past.counts)
-        index = psi(one.counts, past.counts)
-        figures = (one.total, past.total, index, distance, p, one.mean, past.mean)
-        found.append(Drift(*key, *figures))
+        found.append(
+            Drift(
+                task=key[0],
+                segment=key[1],
+                count=one.total,
+                before=past.total,
+                psi=psi(one.counts, past.counts),
+                ks=distance,
+                p=p,
+                mean=one.mean,
+                mean_before=past.mean,
+            )
+        )
     return sorted(found, key=lambda drift: -drift.psi)
 
 

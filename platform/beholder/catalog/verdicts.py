@@ -128,7 +128,7 @@ def compare_counts(
             faults.add("counts", 1, [text])
     became: Counter[str] = Counter()
     for change in WORK:
-        states = counts.settled.get(change, {})
+        states = counts.settled[change]
         for state, count in states.items():
             became["failed_stale" if state == "stale" else state] += count
         planned, found = tally.counts[change], sum(states.values())
