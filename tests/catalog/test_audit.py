@@ -461,7 +461,7 @@ def test_a_sum_that_is_right_to_seven_digits(night: Night) -> None:
 
 
 def test_a_point_has_no_distribution(night: Night) -> None:
-    point = {"support": None, "probs": None, "std": None, "entropy": None}
+    point = dict.fromkeys(("support", "probs", "std", "entropy", "mass"))
     night.delta_scores[4] |= point
     assert failing(night.audit()) == {}
     night.delta_scores[4]["mean"] = 5.5

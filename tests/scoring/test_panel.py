@@ -10,6 +10,7 @@ import torch
 
 from beholder.local_stack import ObjectStore
 from beholder.media.storage import copy_tree
+from beholder.readouts import RegressionReadout
 from beholder.scoring import Scorer, ScorerError, check_panel, load_scorer, outline_scorer
 from beholder.scoring.panel import Panel, make_panel, read_panel
 
@@ -122,3 +123,22 @@ def test_a_pickle_in_the_panel_is_refused(paneled: Scorer, tmp_path: Path) -> No
     (tmp_path / "panel" / "weights.pkl").write_bytes(b"")
     with pytest.raises(ScorerError, match=r"panel/weights\.pkl"):
         Scorer.load(tmp_path)
+
+
+def test_points_are_compared_on_their_scale(
+    small_scorer: Scorer, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    readout = RegressionReadout()
+    head = readout.head(small_scorer.backbone.spec.hidden_size, 3)
+    scorer = Scorer(small_scorer.backbone, readout, small_scorer.tasks, "unanswered", head=head)
+    scorer.panel = make_panel(scorer, [("image", photos["coffee"])], {})
+    scorer.save(tmp_path)
+    loaded = Scorer.load(tmp_path)
+    assert check_panel(loaded).ok
+    before = float(loaded.score([photos["coffee"]])[0].tasks["quality"].mean)
+    with torch.no_grad():
+        loaded.head.bias.add_(1)
+    after = float(loaded.score([photos["coffee"]])[0].tasks["quality"].mean)
+    check = check_panel(loaded)
+    assert not check.ok
+    assert check.difference >= abs(after - before) - 1e-7  # on 0..1

@@ -44,7 +44,7 @@ def test_test_pictures_of_every_set_shrunk(small_scorer: Scorer, uris: list[str]
     assert [item.file for item in panel.file.items] == [f"{n}-image" for n in range(4)]
     assert all(max(size) == SIDE for size in sizes(panel.data))
     assert panel.file.fingerprint == small_scorer.fingerprint
-    assert set(panel.file.items[0].probs) == set(small_scorer.tasks)
+    assert set(panel.file.items[0].said) == set(small_scorer.tasks)
     assert panel_of(sets, small_scorer) == panel
 
 
@@ -84,7 +84,7 @@ def test_a_short_video_where_there_is_no_picture(small_scorer: Scorer, clip: Pat
     assert panel is not None
     assert panel.data == (clip.read_bytes(),)
     assert panel.file.items[0].file == "0-video"
-    assert set(panel.file.items[0].probs) == {"quality"}
+    assert set(panel.file.items[0].said) == {"quality"}
 
 
 @pytest.fixture

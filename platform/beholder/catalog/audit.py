@@ -47,7 +47,7 @@ from beholder.media.storage import StorageError, Trouble, trouble_of
 from beholder.scoring import PanelCheck
 
 T = TypeVar("T")
-AHEAD = 4
+AHEAD = 2
 """Buckets that are read while one is compared."""
 
 

@@ -19,7 +19,7 @@ def wrong_numbers(rows: pa.Table) -> dict[str, Mask]:
     """Which rows break which of the checks ``finite``, ``sums`` and ``means``.
 
     A row that is not finite is held against nothing else. A point has neither support nor probs,
-    and its scale's ends stand for the support's.
+    and its scale's ends stand for the support's; a readout without words has no mass.
 
     Args:
         rows: columns of :data:`~beholder.catalog.tables.SCORES`.
@@ -36,7 +36,8 @@ def wrong_numbers(rows: pa.Table) -> dict[str, Mask]:
     whole = np.isfinite(support.sum()) & np.isfinite(probs.sum()) & (probs.least() >= 0)
     whole &= np.isfinite(std) & np.isfinite(entropy)
     whole &= (support.lengths == probs.lengths) & (probs.lengths > 0)
-    finite = np.isfinite(mean) & (mass >= 0) & (mass <= 1 + SUM_TOLERANCE)
+    finite = np.isfinite(mean)
+    finite &= pc.is_null(rows["mass"]).to_numpy() | ((mass >= 0) & (mass <= 1 + SUM_TOLERANCE))
     finite &= (scale.lengths == 2) & np.isfinite(scale.sum()) & (width > 0)
     finite &= point | whole
     room = SUM_TOLERANCE * width

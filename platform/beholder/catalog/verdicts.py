@@ -80,7 +80,8 @@ def mass_held(
         if value < low:
             wrong.append(f"{task}: {value:.3f} is below {low:.3f}")
     if not mass:
-        return Check("mass", True, None, config.min_mass, "nothing was scored tonight")
+        sentence = "nothing was scored tonight, or by a readout without words"
+        return Check("mass", True, None, config.min_mass, sentence)
     sentence = "median probability on the readout's words: " + ", ".join(said)
     worst = min(mass.values())
     return Check("mass", not wrong, worst, config.min_mass, sentence, tuple(wrong[:OFFENDING]))
@@ -128,7 +129,7 @@ def compare_counts(
             faults.add("counts", 1, [text])
     became: Counter[str] = Counter()
     for change in WORK:
-        states = counts.settled[change]
+        states = counts.settled.get(change, Counter[str]())
         for state, count in states.items():
             became["failed_stale" if state == "stale" else state] += count
         planned, found = tally.counts[change], sum(states.values())

@@ -190,12 +190,13 @@ def check_panel(scorer: "Scorer") -> PanelCheck:
         return PanelCheck(False, None, tolerance, "", reason)
     worst, where = 0.0, ""
     for item, score in zip(panel.file.items, scorer.score(panel.data), strict=True):
-        if score.failure is not None or set(score.tasks) != set(item.said):
-            said = score.failure.message if score.failure else f"scored for {sorted(score.tasks)}"
-            reason = f"{item.file} of the golden panel had scores and now: {said}"
+        now = {task: _said(rating) for task, rating in score.tasks.items()}
+        if {t: len(v) for t, v in now.items()} != {t: len(v) for t, v in item.said.items()}:
+            what = score.failure.message if score.failure else f"it is rated for {sorted(now)}"
+            reason = f"{item.file} of the golden panel had other scores than now: {what}"
             return PanelCheck(False, None, tolerance, item.file, reason)
         for task, said in item.said.items():
-            difference = float(np.abs(np.subtract(_said(score.tasks[task]), said)).max())
+            difference = float(np.abs(np.subtract(now[task], said)).max())
             if difference >= worst:
                 worst, where = difference, f"{item.file}, {task}"
     ok = worst <= tolerance
