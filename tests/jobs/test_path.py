@@ -19,13 +19,14 @@ from beholder.config import ConfigError, load_config
 from beholder.datasets.manifests import load_manifest
 from beholder.local_stack import ObjectStore
 from beholder.media.storage import list_files, read_bytes
-from beholder.scoring import load_scorer
+from beholder.scoring import check_panel, load_scorer
 from beholder.training.config import TrainConfig
 
 
 def test_training_ends_in_an_evaluated_scorer(trained) -> None:
     scorer = load_scorer(f"{trained.run}/scorer")
     assert scorer.fingerprint == trained.summary["fingerprint"]
+    assert check_panel(scorer).ok
     assert set(scorer.tasks) == {"quality", "aesthetics"}
     assert set(scorer.tasks["quality"].kinds) == {"image", "video"}
     for name in ("quality", "aesthetics", "video"):

@@ -8,16 +8,19 @@ from beholder.scoring.folder import (
     check_tasks,
     tasks_by_kind,
 )
+from beholder.scoring.panel import PanelCheck, check_panel
 from beholder.scoring.scorer import Scorer
 from beholder.scoring.store import ScorerOutline, load_scorer, outline_scorer
 
 __all__ = [
     "SCORER_VERSION",
+    "PanelCheck",
     "Scorer",
     "ScorerError",
     "ScorerFile",
     "ScorerOutline",
     "TaskSpec",
+    "check_panel",
     "check_tasks",
     "load_scorer",
     "outline_scorer",

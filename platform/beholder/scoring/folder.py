@@ -2,7 +2,7 @@
 
 ``config.json``, ``model.safetensors`` (or shards with an index), ``tokenizer.json``,
 ``scorer.json`` and a model card, ``README.md``; ``readout.safetensors`` where the readout has a
-trained head. Nothing in it is ever unpickled or run.
+trained head; the golden panel in ``panel/``. Nothing in it is ever unpickled or run.
 """
 
 import json
@@ -19,6 +19,8 @@ from beholder.items import Kind
 SCORER_VERSION = 1
 PREPROCESSING_VERSION = 1
 """Raised when the way from bytes to pixels changes a pixel."""
+PANEL = "panel"
+"""The golden panel's folder inside of a scorer's, see :mod:`beholder.scoring.panel`."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -84,7 +86,8 @@ def read_scorer_file(folder: Path) -> ScorerFile:
             f"no scorer folder at {folder}: train one with `make quickstart`, or give the path "
             "of a folder that holds scorer.json"
         )
-    check_names(str(folder), [file.name for file in folder.iterdir()])
+    found = [file for pattern in ("*", f"{PANEL}/*") for file in folder.glob(pattern)]
+    check_names(str(folder), [str(file.relative_to(folder)) for file in found])
     try:
         fields = json.loads((folder / "scorer.json").read_text("utf-8"))
     except ValueError as error:
@@ -116,6 +119,10 @@ def read_scorer_file(folder: Path) -> ScorerFile:
 
 def check_names(folder: str, names: Sequence[str]) -> None:
     """Refuses a folder for what it lists, before anything of it is fetched or read.
+
+    Args:
+        folder: what to call it in a message.
+        names: paths of all its files, relative to it.
 
     Raises:
         ScorerError: it holds pickled weights, or a file is missing.

@@ -35,6 +35,7 @@ from beholder.scoring.folder import (
     model_card,
     read_scorer_file,
 )
+from beholder.scoring.panel import Panel, read_panel, write_panel
 
 _DTYPES = {
     "float32": torch.float32,
@@ -56,6 +57,7 @@ class Scorer:
         limits: on each item; defaults are in :class:`beholder.media.limits.Limits`.
         max_frames: frames in a forward.
         head: the readout's, trained with the backbone; for readouts that have one.
+        panel: what it said of a few media when it was made; recorded, not hashed.
 
     Raises:
         ValueError: the readout has a head and none is given.
@@ -72,6 +74,7 @@ class Scorer:
         limits: Limits | None = None,
         max_frames: int = 32,
         head: nn.Module | None = None,
+        panel: Panel | None = None,
     ) -> None:
         if head is None and readout.head(backbone.spec.hidden_size) is not None:
             raise ValueError(
@@ -84,6 +87,7 @@ class Scorer:
         self.tasks = dict(tasks)
         self.prompt = prompt
         self.limits = limits or Limits()
+        self.panel = panel
         told = {name: task.after for name, task in self.tasks.items() if task.after}
         self.engine = Engine(backbone, readout, prompt, max_frames, told, self.head)
         self.file = ScorerFile(
@@ -223,6 +227,8 @@ class Scorer:
         (folder / "tokenizer.json").write_text(self.backbone.tokenizer_json(), "utf-8")
         card = model_card(self.file, self.backbone.name)
         (folder / "README.md").write_text(card, "utf-8")
+        if self.panel is not None:
+            write_panel(folder, self.panel)
         (folder / "scorer.json").write_text(self.file.model_dump_json(indent=2), "utf-8")
 
     @classmethod
@@ -235,6 +241,7 @@ class Scorer:
         """
         path = Path(folder)
         file = read_scorer_file(path)
+        panel = read_panel(path)
         try:
             config = json.loads((path / "config.json").read_text("utf-8"))
             backbone = make_backbone(config, path / "tokenizer.json")
@@ -252,6 +259,7 @@ class Scorer:
                 file.made_with,
                 max_frames=max_frames,
                 head=head,
+                panel=panel,
             )
         except (ValueError, KeyError) as error:
             raise ScorerError(f"scorer folder {path}: {error}") from error

@@ -11,7 +11,7 @@ import torch
 
 from beholder.backbones.loading import make_backbone
 from beholder.media.pixels import PixelSpec
-from beholder.media.storage import fetch_tree, list_files
+from beholder.media.storage import fetch_tree, list_files, open_filesystem
 from beholder.scoring.folder import ScorerError, ScorerFile, check_names, read_scorer_file
 from beholder.scoring.scorer import Scorer
 
@@ -66,8 +66,8 @@ def _local(uri: str, weights: bool) -> Iterator[Path]:
     if "://" not in uri:
         yield Path(uri)
         return
-    names = [name.rsplit("/", 1)[1] for name in list_files(uri)]
-    check_names(uri, names)
+    base = open_filesystem(uri)[1].rstrip("/") + "/"
+    check_names(uri, [name.removeprefix("s3://").removeprefix(base) for name in list_files(uri)])
     with tempfile.TemporaryDirectory() as name:
         fetch_tree(uri, name, lambda file: weights or not file.endswith(WEIGHTS))
         try:

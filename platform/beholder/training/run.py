@@ -47,6 +47,7 @@ from beholder.training import checkpoints
 from beholder.training.config import TrainConfig
 from beholder.training.features import cache_states
 from beholder.training.feed import CachedStates, MediaSource, calibrate, opinions
+from beholder.training.golden_panel import panel_of
 from beholder.training.loop import Mix, Trainer
 from beholder.training.measure import measure
 from beholder.training.order import order_of
@@ -86,6 +87,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         scorer, curve = _scorer_of(best, config)
+        scorer.panel = panel_of(sets, scorer)
         scorer.save(folder)
         copy_tree(folder, f"{run}/scorer")
     metrics = measure(sets, f"{run}/scorer", f"{run}/test", config)
