@@ -14,7 +14,9 @@ import pyarrow as pa
 from beholder.catalog.buckets import conform, query
 from beholder.catalog.manifest_files import MANIFEST
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, PLANNED
-from beholder.items import RETRY
+from beholder.items import RETRY, FailureCode
+
+FOR_EVER = 2**31 - 1
 
 WANTED = pa.schema(
     [
@@ -50,6 +52,9 @@ class Rules:
         sample: part of the items to look at, 0..1.
         retry_nights: on how many nights an item is tried that failed for the store's sake.
         bounded: whether items may be left out at all.
+        again: codes of failures that are tried again whatever their policy says, because a person
+            asks for it. What failed because the object was no longer the manifest's version is
+            then asked for without a version.
     """
 
     run: str
@@ -57,6 +62,14 @@ class Rules:
     sample: float
     retry_nights: int
     bounded: bool
+    again: tuple[str, ...] = ()
+
+    def retries(self) -> pa.Table:
+        """By failure's code, at how many attempts in all it is given up."""
+        most = {str(code): r.attempts * self.retry_nights for code, r in RETRY.items()}
+        tried = {code: n for code, n in most.items() if RETRY[FailureCode(code)].attempts > 1}
+        tried |= dict.fromkeys(self.again, FOR_EVER)
+        return pa.table({"code": pa.array(tried, pa.string()), "most": list(tried.values())})
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,8 @@ def compare(manifest: pa.Table, state: pa.Table, bucket: int, rules: Rules) -> C
         bucket: whose rows they are.
         rules: see there.
     """
-    retries = pa.table(
-        {
-            "code": [str(code) for code, retry in RETRY.items() if retry.attempts > 1],
-            "most": [r.attempts * rules.retry_nights for r in RETRY.values() if r.attempts > 1],
-        }
-    )
     sql = _COMPARED.format(comparable=rules.comparable, sample=rules.sample)
-    compared = query(sql, manifest=manifest, state=state, retries=retries)
+    compared = query(sql, manifest=manifest, state=state, retries=rules.retries())
     wanted = query(_WANTED.format(comparable=rules.comparable, bucket=bucket), compared=compared)
     settled = query(
         _SETTLED.format(run=rules.run, bounded=rules.bounded), compared=compared, state=state
@@ -162,7 +169,12 @@ from met
 
 _WANTED = (
     "select "
-    + ", ".join(MANIFEST.names)
+    + ", ".join(
+        "case when change <> 'retried' or code <> 'fetch.changed' then etag end as etag"
+        if name == "etag"
+        else name
+        for name in MANIFEST.names
+    )
     + """, change,
   case when kept and old_kind = kind then sha256 end as known_sha256,
   case when change = 'retried' then attempts else 0 end as attempts,

@@ -4,6 +4,7 @@ from datetime import date
 
 from pydantic import Field, field_validator, model_validator
 
+from beholder.catalog.checks import AuditConfig
 from beholder.catalog.layout import RunId
 from beholder.config import JobConfig
 from beholder.errors import UserError
@@ -89,6 +90,12 @@ class NightlyConfig(ScoringConfig):
     lease_seconds: float = Field(
         120.0, gt=0, description="seconds after which a silent driver's date may be taken over"
     )
+    take_over: bool = Field(
+        False, description="take the date from a driver that holds it: only if it is dead"
+    )
+    audit: AuditConfig = Field(
+        default_factory=AuditConfig, description="when publication is refused"
+    )
     webhook: str | None = Field(None, description="URL that gets the night's summary by POST")
 
     @field_validator("catalog")
@@ -126,3 +133,11 @@ class NightlyConfig(ScoringConfig):
         """Whether the night may leave items out."""
         bounds = (self.limit, self.deadline_hours, self.budget)
         return self.sample < 1 or any(bound is not None for bound in bounds)
+
+
+class ReplayConfig(NightlyConfig):
+    """A published night whose failures are looked at again."""
+
+    codes: tuple[str, ...] = Field(
+        (), description="of the failures to look at again, as fetch.denied; none: all"
+    )

@@ -75,18 +75,30 @@ def estimate(kinds: Mapping[str, int], rates: Rates, config: NightlyConfig) -> E
     items = sum(kinds.values())
     work = max(decode, score)
     hours = (rates.load_s + work) / 3600 if items else 0.0
-    cpu_hours = hours * (config.decoders + config.scorers * config.cpus)
-    gpu_hours = hours * config.scorers * config.gpus
-    priced = config.prices.cpu_hour or config.prices.gpu_hour
-    cost = cpu_hours * config.prices.cpu_hour + gpu_hours * config.prices.gpu_hour
+    cpu_hours, gpu_hours = _machine_hours(hours, config)
     return Estimate(
         items=items,
         hours=hours,
         items_per_second=items / work if work else 0.0,
         cpu_hours=cpu_hours,
         gpu_hours=gpu_hours,
-        cost=cost if priced else None,
+        cost=spent_money(3600 * hours, config),
     )
+
+
+def _machine_hours(hours: float, config: NightlyConfig) -> tuple[float, float]:
+    """CPU- and GPU-hours of all actors."""
+    cpus = config.decoders + config.scorers * config.cpus
+    return hours * cpus, hours * config.scorers * config.gpus
+
+
+def spent_money(seconds: float, config: NightlyConfig) -> float | None:
+    """What all actors cost for so long, in the prices' currency; None where nothing has a price."""
+    prices = config.prices
+    cpu_hours, gpu_hours = _machine_hours(seconds / 3600, config)
+    if not (prices.cpu_hour or prices.gpu_hour):
+        return None
+    return cpu_hours * prices.cpu_hour + gpu_hours * prices.gpu_hour
 
 
 def measured_rates(

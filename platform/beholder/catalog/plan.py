@@ -81,7 +81,11 @@ class Plan(Aim):
 
 
 def make_plan(
-    config: NightlyConfig, parent: Snapshot | None, outline: ScorerOutline, run: RunId
+    config: NightlyConfig,
+    parent: Snapshot | None,
+    outline: ScorerOutline,
+    run: RunId,
+    again: tuple[str, ...] = (),
 ) -> Plan:
     """The plan of a run: the one that stands already, or a new one.
 
@@ -90,6 +94,7 @@ def make_plan(
         parent: the snapshot that HEAD names; None on a catalog's first night.
         outline: of the night's scorer.
         run: to plan.
+        again: codes of failures that are tried again whatever their policy says.
 
     Raises:
         PlanError: a plan stands that was made for something else; or ``buckets`` are not the
@@ -104,7 +109,7 @@ def make_plan(
     standing = read_plan(layout, run)
     if standing is not None:
         return _checked(standing, aim)
-    with _surveyed(config, parent, aim) as found:
+    with _surveyed(config, parent, aim, again) as found:
         bound = config.deadline_hours is not None or config.budget is not None
         rates = _rates(config, found, aim) if bound else None
         taken, tally = select(found, config, rates, aim.buckets)
@@ -222,13 +227,16 @@ def _checked(plan: Plan, aim: Aim) -> Plan:
 
 
 @contextmanager
-def _surveyed(config: NightlyConfig, parent: Snapshot | None, aim: Aim) -> Iterator[Survey]:
+def _surveyed(
+    config: NightlyConfig, parent: Snapshot | None, aim: Aim, again: tuple[str, ...] = ()
+) -> Iterator[Survey]:
     rules = Rules(
         run=aim.run,
         comparable=comparable(parent, aim),
         sample=config.sample,
         retry_nights=config.retry_nights,
         bounded=config.bounded(),
+        again=again,
     )
     with survey(aim.manifest, parent, aim.buckets, rules) as found:
         yield found

@@ -1,0 +1,72 @@
+"""A night over a catalog: scores what is new or has changed in its manifest, audits, publishes.
+
+::
+
+    ray job submit --working-dir . -- python jobs/score_catalog.py \\
+        --config configs/catalog/nightly.yaml --logical-date 2026-11-20
+
+With ``--plan-only`` it says what it would look at and what that takes. A night that was cut short
+goes on with the same command; one that is published already is left as it is. Exit codes: 0
+published, 3 refused by the audit, 4 published without items that a limit left out, 2 for whatever
+else is wrong.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
+from typing import TYPE_CHECKING
+
+from beholder.config import job_arguments, run_job
+
+if TYPE_CHECKING:
+    from beholder.catalog.config import NightlyConfig
+
+
+def main(argv: list[str]) -> int:
+    """Parses the command line, runs the night, says how it ended."""
+    from beholder.catalog.config import NightlyConfig
+
+    arguments = job_arguments(
+        NightlyConfig,
+        argv,
+        __doc__ or "",
+        flags={
+            "plan-only": "say what would be done, and score nothing",
+            "json": "with --plan-only, as JSON",
+        },
+        options={"logical-date": "logical_date"},
+    )
+    config: NightlyConfig = arguments.config
+    if arguments.flags["plan-only"]:
+        return show_plan(config, arguments.flags["json"])
+    from beholder.catalog.nightly import run_night, say
+
+    outcome = run_night(config)
+    print(say(outcome))
+    return outcome.exit_code
+
+
+def show_plan(config: "NightlyConfig", as_json: bool) -> int:
+    """Prints what a night would do."""
+    from rich.console import Console
+
+    from beholder.catalog.layout import Layout, RunId
+    from beholder.catalog.outlook import outlook, outlook_table
+    from beholder.catalog.plan import preview
+    from beholder.catalog.nightly import current
+    from beholder.scoring import outline_scorer
+
+    run = RunId(config.logical_date)
+    found = preview(config, current(Layout(config.catalog)), outline_scorer(config.scorer), run)
+    if as_json:
+        print(json.dumps(outlook(*found), indent=1))
+    else:
+        Console().print(outlook_table(str(run), *found))
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main)

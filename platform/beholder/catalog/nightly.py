@@ -1,0 +1,279 @@
+"""A night over a catalog, from lease to report: what the other files do, in order.
+
+Whatever ends it, the same command goes on from there: the plan is made once, chunks are committed
+once, a snapshot is written under names of its own and seen only when HEAD names it.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import ray
+
+from beholder.catalog.audit import audit
+from beholder.catalog.config import NightlyConfig
+from beholder.catalog.cut_short import cut_short
+from beholder.catalog.estimate import spent_money
+from beholder.catalog.head import finish, publish, read_head
+from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.lease import Lease
+from beholder.catalog.ledger import Commit, read_chunk
+from beholder.catalog.plan import Plan, make_plan, read_rows
+from beholder.catalog.prepare import DoneChunk, prepare
+from beholder.catalog.record import Record
+from beholder.catalog.report import Night, make_report, write_report
+from beholder.catalog.scoring_pass import Assignment, Crew, score_chunks
+from beholder.catalog.session import connect
+from beholder.catalog.snapshot import Snapshot, open_snapshot
+from beholder.catalog.webhook import notify
+from beholder.errors import UserError
+from beholder.items import FailureCode
+from beholder.logs import event
+from beholder.scoring import PanelCheck, ScorerOutline, check_panel, load_scorer, outline_scorer
+
+log = logging.getLogger(__name__)
+
+OutcomeName = Literal["published", "partial", "refused", "standing"]
+EXIT_CODES: Mapping[str, int] = {"published": 0, "standing": 0, "refused": 3, "partial": 4}
+"""``standing``: the date was published before, and nothing was done. ``partial``: published, with
+items left out by a limit."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended.
+
+    Attributes:
+        name: see :data:`EXIT_CODES`.
+        record: the snapshot's; of a refused one, what was refused.
+        refused: the checks that failed.
+        report: URI of the page; None for a standing snapshot.
+    """
+
+    name: OutcomeName
+    record: Record
+    refused: tuple[str, ...] = ()
+    report: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the job."""
+        return EXIT_CODES[self.name]
+
+
+def say(outcome: Outcome) -> str:
+    """How a night ended, for whoever started it."""
+    record = outcome.record
+    if outcome.name == "standing":
+        return f"{record.id} was published before: nothing was done"
+    if outcome.name == "refused":
+        lines = [f"{record.id} is REFUSED: readers see what they saw"]
+        for check in record.audit["checks"]:
+            if check["name"] in outcome.refused:
+                lines.append(
+                    "  " + " ".join([f"{check['name']}: {check['sentence']}", *check["offending"]])
+                )
+    else:
+        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in record.counts.items())
+        lines = [f"{record.id} is published ({outcome.name}): {counts}"]
+    return "\n".join([*lines, f"report at {outcome.report}"])
+
+
+@dataclass
+class _Clock:
+    """Wall seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        began = time.monotonic()
+        event(log, f"{stage} begins")
+        yield
+        self.seconds[stage] = time.monotonic() - began
+
+
+def run_night(config: NightlyConfig) -> Outcome:
+    """Scores what is new or changed, proves that nothing was lost, and publishes.
+
+    Raises:
+        LeaseTakenError: another driver works on the date; LeaseLostError: it has taken it over.
+        UserError: config, manifest, scorer or storage are not usable; or Ray has given up. What
+            is committed stands.
+    """
+    layout, run = Layout(config.catalog), RunId(config.logical_date)
+    outline = outline_scorer(config.scorer)
+    with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
+        standing = finish(layout, run, lease.holder)
+        if standing is not None:
+            return Outcome("standing", standing)
+        clock = _Clock()
+        parent = current(layout)
+        with clock("plan"):
+            plan = make_plan(config, parent, outline, run)
+        return carry_out(config, plan, parent, outline, lease, clock.seconds)
+
+
+def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
+    """Looks again at what failed in the snapshot that readers see, and publishes a revision of it.
+
+    Also what the manifest has changed since is looked at; all else stands.
+
+    Args:
+        config: of the night that is replayed; its ``logical_date`` must be that snapshot's.
+        codes: of failures, as ``fetch.denied``; none for all.
+
+    Raises:
+        UserError: readers see another date, a code is none; or what :func:`run_night` raises.
+    """
+    for code in codes:
+        if code not in list(FailureCode):
+            raise UserError(f"'{code}' is no failure's code: use one of {', '.join(FailureCode)}")
+    layout = Layout(config.catalog)
+    outline = outline_scorer(config.scorer)
+    with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
+        parent = current(layout)
+        if parent is None or parent.id.date != config.logical_date:
+            seen = "nothing" if parent is None else str(parent.id)
+            raise UserError(
+                f"logical date {config.logical_date} can't be replayed, readers of "
+                f"{config.catalog} see {seen}: name that date"
+            )
+        clock = _Clock()
+        run = RunId(parent.id.date, parent.id.revision + 1)
+        standing = finish(layout, run, lease.holder)
+        if standing is not None:
+            return Outcome("standing", standing)
+        with clock("plan"):
+            plan = make_plan(config, parent, outline, run, codes or tuple(FailureCode))
+        return carry_out(config, plan, parent, outline, lease, clock.seconds)
+
+
+def current(layout: Layout) -> Snapshot | None:
+    """The snapshot that readers see; None before the first publication."""
+    return open_snapshot(layout.root) if read_head(layout) is not None else None
+
+
+def carry_out(
+    config: NightlyConfig,
+    plan: Plan,
+    parent: Snapshot | None,
+    outline: ScorerOutline,
+    lease: Lease,
+    seconds: dict[str, float],
+) -> Outcome:
+    """A plan's chunks, the snapshot that they make, its audit, and its publication or refusal.
+
+    Args:
+        config: of the night.
+        plan: of the run.
+        parent: the snapshot that the plan starts from.
+        outline: of the scorer.
+        lease: of the date.
+        seconds: wall time by stage so far; more are added.
+    """
+    layout, clock = Layout(config.catalog), _Clock(seconds)
+    connect()
+    with clock("score"):
+        commits, plan = _score(config, plan, parent, outline, lease)
+    with clock("write"):
+        record = _prepared(config, plan, parent, commits)
+    with clock("audit"):
+        found = audit(Snapshot(layout, record), plan, config.audit, _panel(config))
+    record = record.model_copy(update={"audit": found.as_record(), "drift": found.drift_record()})
+    name: OutcomeName = "refused" if found.refused else "partial" if _left(plan) else "published"
+    if not found.refused:
+        with clock("publish"):
+            lease.check()
+            publish(layout, record, lease.holder)
+    night = Night(
+        record=record,
+        audit=found,
+        outcome=name,
+        plan=plan.tally.counts,
+        commits=list(commits.values()),
+        seconds=clock.seconds,
+        cost=spent_money(clock.seconds["score"], config),
+    )
+    report = make_report(night)
+    where = write_report(layout, report)
+    if config.webhook:
+        notify(config.webhook, report.summary)
+    return Outcome(name, record, found.refused, where)
+
+
+def _left(plan: Plan) -> bool:
+    return bool(sum(plan.tally.left_out.values()))
+
+
+def _score(
+    config: NightlyConfig,
+    plan: Plan,
+    parent: Snapshot | None,
+    outline: ScorerOutline,
+    lease: Lease,
+) -> tuple[dict[int, Commit], Plan]:
+    """The commits, and the plan as far as it was carried out before the deadline."""
+    layout = Layout(config.catalog)
+    assignment = Assignment(
+        layout=layout,
+        run=RunId.parse(plan.run),
+        scorer=config.scorer,
+        fingerprint=plan.fingerprint,
+        pixels=outline.pixels,
+        tasks=config.tasks,
+        limits=config.limits(),
+    )
+    crew = Crew(config.decoders, (1, config.scorers), config.cpus, config.gpus)
+    until = None
+    if config.deadline_hours is not None:
+        until = time.time() + 3600 * config.deadline_hours
+    chunks = list(plan.chunks())
+    commits = score_chunks(chunks, assignment, crew, lease, until)
+    if len(commits) < len(chunks):
+        plan = cut_short(layout, plan, commits, parent, "deadline")
+    return commits, plan
+
+
+def _prepared(
+    config: NightlyConfig, plan: Plan, parent: Snapshot | None, commits: Mapping[int, Commit]
+) -> Record:
+    layout = Layout(config.catalog)
+    draft = Record(
+        id=plan.run,
+        parent=plan.parent,
+        created_at=datetime.now(UTC),
+        buckets=plan.buckets,
+        scorer=plan.scorer,
+        fingerprint=plan.fingerprint,
+        tasks=plan.tasks,
+        manifest={"uri": plan.manifest.uri, "version": plan.manifest.version},
+        config=config.model_dump(mode="json"),
+        counts=plan.tally.counts,
+    )
+    settled = read_rows(layout, plan.settled)
+    return prepare(layout, draft, parent, _done(layout, plan, commits), settled)
+
+
+def _done(layout: Layout, plan: Plan, commits: Mapping[int, Commit]) -> Iterator[DoneChunk]:
+    planned = read_rows(layout, plan.files, ["item_id"])
+    for chunk, rows in zip(plan.chunks(), planned, strict=True):
+        record = commits[chunk.number]
+        uri = layout.absolute(record.path)
+        yield DoneChunk(rows["item_id"], read_chunk(layout, record), uri)
+
+
+def _panel(config: NightlyConfig) -> PanelCheck:
+    """What the scorer says of its panel, on a machine as those that scored."""
+    look = ray.remote(num_cpus=config.cpus, num_gpus=config.gpus)(_look_at_panel)
+    device = "cuda" if config.gpus else "cpu"
+    check: PanelCheck = ray.get(look.remote(config.scorer, device))
+    return check
+
+
+def _look_at_panel(scorer: str, device: str) -> PanelCheck:
+    return check_panel(load_scorer(scorer, device))
