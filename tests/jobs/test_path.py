@@ -238,7 +238,7 @@ def test_the_schema_shows_both_ways_of_sending(endpoint: str) -> None:
     content = schema["paths"]["/v1/score"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}
     item = content["application/json"]["schema"]["properties"]["items"]["items"]
-    assert item["required"] == ["data"]
+    assert set(item["properties"]) == {"data", "uri", "id"}
 
 
 def test_the_shipped_config_names_the_quick_starts_scorer(project: Path) -> None:

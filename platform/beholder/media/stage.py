@@ -23,6 +23,7 @@ from beholder.media.pool import DecoderPool
 from beholder.media.preprocess import to_pixels
 
 T = TypeVar("T")
+Fetcher = Callable[[str | Path | bytes, Limits, str | None], Fetched]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,21 @@ class Stage:
         limits: what an item may cost.
         pool: where to decode; None decodes in this process, without a time limit and without
             a wall between a decoder's crash and the caller.
+        fetcher: gives the bytes of paths, URIs and bytes; by default
+            :func:`beholder.media.fetch.fetch`, which opens whatever this process can.
     """
 
-    def __init__(self, spec: PixelSpec, limits: Limits, pool: DecoderPool | None = None) -> None:
+    def __init__(
+        self,
+        spec: PixelSpec,
+        limits: Limits,
+        pool: DecoderPool | None = None,
+        fetcher: Fetcher | None = None,
+    ) -> None:
         self.spec = spec
         self.limits = limits
         self.pool = pool
+        self._fetcher = fetcher
 
     def stage(self, item: Item) -> Staged | Failure:
         """One item; each step is tried again as ``items.RETRY`` says of its failure.
@@ -78,7 +88,7 @@ class Stage:
         """The encoded bytes of an item whose source is a path, a URI or bytes."""
         source = item.source
         assert isinstance(source, str | Path | bytes), type(source)
-        return self._tried(lambda: fetch(source, self.limits, item.etag))
+        return self._tried(lambda: (self._fetcher or fetch)(source, self.limits, item.etag))
 
     def decode(self, item: Item, fetched: Fetched) -> Staged | Failure:
         """The pixels of what :meth:`fetch` gave.

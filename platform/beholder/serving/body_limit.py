@@ -5,9 +5,6 @@ from contextlib import suppress
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 64 * 2**20
-"""Of a request: all its items together."""
-
 
 class _TooLargeError(Exception):
     pass
@@ -18,10 +15,10 @@ class BodyLimit:
 
     Args:
         app: what it guards.
-        limit: bytes.
+        limit: bytes of a request, all its items together.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
 

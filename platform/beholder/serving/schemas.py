@@ -2,16 +2,28 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class MediaIn(BaseModel):
-    """One picture or video in a request."""
+    """One picture or video in a request: its bytes, or where they are."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["data"]}, {"required": ["uri"]}]},
+    )
 
-    data: str = Field(description="the encoded file's bytes in base64")
+    data: str = Field("", description="the encoded file's bytes in base64")
+    uri: str = Field(
+        "", description="s3:// or https:// in a bucket or on a host that the endpoint allows"
+    )
     id: str | None = Field(None, max_length=512, description="name in the answer; else a number")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "MediaIn":
+        if ("data" in self.model_fields_set) == ("uri" in self.model_fields_set):
+            raise ValueError("give either data or uri")
+        return self
 
 
 class ScoreRequest(BaseModel):

@@ -1,0 +1,91 @@
+"""A request taken apart: its items and the tasks that are asked of them."""
+
+import base64
+import binascii
+
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from beholder.items import Item
+from beholder.serving.schemas import MediaIn, ScoreRequest
+
+MAX_FIELDS = 64
+"""Text fields of a multipart body; its tasks are among them."""
+
+
+class RequestError(Exception):
+    """A request that is refused as a whole, with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_request(request: Request, max_items: int) -> tuple[list[Item], tuple[str, ...]]:
+    """The items of a request, in order, and its tasks; no tasks stand for all.
+
+    Raises:
+        RequestError: the body can't be read, or holds no item or more than ``max_items``.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        items, tasks = await _multipart(request, max_items)
+    elif kind == "application/json":
+        items, tasks = _json(await request.body())
+    else:
+        raise RequestError(
+            415, f"content type '{kind}' is not read: send multipart/form-data or JSON"
+        )
+    if not items:
+        raise RequestError(400, "the request has no items: send at least one file")
+    if len(items) > max_items:
+        raise RequestError(413, f"{len(items)} items in a request: send at most {max_items}")
+    return items, tasks
+
+
+def _json(body: bytes) -> tuple[list[Item], tuple[str, ...]]:
+    try:
+        asked = ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise RequestError(400, f"the JSON body is not a score request: {where} {said}") from error
+    items = [_item(media, position) for position, media in enumerate(asked.items)]
+    return items, tuple(asked.tasks or ())
+
+
+def _item(media: MediaIn, position: int) -> Item:
+    name = media.id or f"item-{position}"
+    if "uri" in media.model_fields_set:
+        return Item(name, media.uri)
+    try:
+        return Item(name, base64.b64decode(media.data, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, f"item '{name}' is not base64: {error}") from error
+
+
+async def _multipart(request: Request, max_items: int) -> tuple[list[Item], tuple[str, ...]]:
+    items = []
+    try:
+        # A few files more than allowed, so that the answer can say how many are.
+        async with request.form(max_files=max_items + 16, max_fields=MAX_FIELDS) as form:
+            for position, file in enumerate(form.getlist("files")):
+                if not isinstance(file, UploadFile):
+                    raise RequestError(400, "form field 'files' holds text: send files in it")
+                name = _written(file.filename or f"item-{position}")
+                items.append(Item(name, await file.read()))
+            return items, tuple(_written(str(task)) for task in form.getlist("tasks"))
+    except (MultiPartException, HTTPException) as error:
+        said = error.message if isinstance(error, MultiPartException) else error.detail
+        raise RequestError(
+            400, f"the multipart body can't be read: {said}: send files as form fields 'files'"
+        ) from error
+
+
+def _written(text: str) -> str:
+    """What an answer can repeat: a charset of the client's choice may give half a character."""
+    return text.encode("utf-8", "replace").decode()
