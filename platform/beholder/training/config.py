@@ -206,7 +206,7 @@ class RegressionConfig(JobConfig):
     )
 
     def for_set(self, some: SetConfig) -> dict[str, Any]:
-        """What makes the readout that writes a set's opinions; the same for all."""
+        """What makes the readout that writes a set's opinions, the same for all."""
         return self.model_dump(mode="json")
 
 
@@ -392,13 +392,6 @@ class TrainConfig(JobConfig):
     def _learnable(self) -> "TrainConfig":
         """The objective teaches what the readout reads."""
         objective, readout = self.objective, self.readout
-        soft = isinstance(readout, LevelsConfig) and readout.labels == "soft"
-        for some in self.sets:
-            if some.density is not None and not soft:
-                raise ValueError(
-                    f"set {some.name}: density {some.density} is about soft labels, of which there "
-                    "are none: leave it out, or set readout.labels to soft"
-                )
         if isinstance(readout, RegressionConfig):
             self._only_squared_error()
             self._no_edges()
@@ -433,6 +426,17 @@ class TrainConfig(JobConfig):
                 "smooth_l1, vote_ce, emd or fidelity a weight"
             )
         self._no_edges()
+        return self
+
+    @model_validator(mode="after")
+    def _densities(self) -> "TrainConfig":
+        soft = isinstance(self.readout, LevelsConfig) and self.readout.labels == "soft"
+        for some in self.sets:
+            if some.density is not None and not soft:
+                raise ValueError(
+                    f"set {some.name}: density {some.density} is about soft labels of levels, of "
+                    "which there are none: leave it out, or set readout.labels to soft"
+                )
         return self
 
     def _only_squared_error(self) -> None:
