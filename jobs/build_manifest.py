@@ -33,6 +33,8 @@ def main(argv: list[str]) -> None:
         print(f"read {path} sha256 {digest[:16]}")
     stated = "" if built.expected is None else f" of {built.expected} that the owners state"
     print(f"{built.rows} rows{stated}: " + ", ".join(f"{n} {s}" for s, n in built.splits.items()))
+    if built.unlisted:
+        print(f"{built.unlisted} items are left out: {config.splits} does not name them")
     if built.missing:
         print(f"{built.missing} media are missing, as {built.example}")
     print(f"manifest at {config.output}")

@@ -25,7 +25,7 @@ def demo_tables(demo: DemoSet) -> dict[str, pa.Table]:
     return {name: pq.read_table(Path(uri)) for name, uri in demo.manifests.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_xlsx() -> Callable[..., None]:
     """Writes a workbook as Excel does: shared strings, numbers in place, empty cells left out."""
 

@@ -25,7 +25,6 @@ def test_rows_keep_their_own_scale_and_carry_their_task() -> None:
     assert mixed["task"].to_pylist() == ["quality", "quality", "aesthetics"]
     assert mixed["scale_min"].to_pylist() == [0.0, 0.0, 1.0]
     assert mixed["scale_max"].to_pylist() == [100.0, 100.0, 5.0]
-    assert mixed["rule"].to_pylist() == ["right_closed"] * 3
     assert mixed["source"].to_pylist() == [None, None, "lion"]
 
 

@@ -88,6 +88,50 @@ def test_an_official_split_is_kept_and_val_is_taken_from_training(tmp_path: Path
     assert build_manifest(config(tmp_path, name="tad66k", val=0)).splits["val"] == 0
 
 
+def test_val_can_be_held_out_of_an_official_test_split(tmp_path: Path) -> None:
+    (tmp_path / "labels/merge").mkdir(parents=True)
+    for split in ("train", "test"):
+        lines = [f"{split}{n}.jpg,{1 + n / 4}" for n in range(20)]
+        (tmp_path / f"labels/merge/{split}.csv").write_text("\n".join(["image,score", *lines]))
+    (tmp_path / "train1.jpg").touch()
+    built = build_manifest(config(tmp_path, name="tad66k", val=0.1, val_from="test"))
+    assert built.splits == {"train": 20, "val": 2, "test": 18}
+    rows = load_manifest(str(tmp_path / "m.parquet")).to_pylist()
+    assert all(r["item_id"].startswith("train") == (r["split"] == "train") for r in rows)
+    about = pq.read_schema(tmp_path / "m.parquet").metadata[b"split"].decode()
+    assert about == "given; of test, 0 and 2 of 20 sources held out for test and val, seed 0"
+    with pytest.raises(ConfigError, match=r"test 0 and val 0.99 of 20 sources leave none for test"):
+        build_manifest(config(tmp_path, name="tad66k", val=0.99, val_from="test"))
+
+
+def test_a_list_gives_the_splits_and_leaves_out_what_it_does_not_name(kadid: Path) -> None:
+    listed = [f"I{n:02}_01_{level:02}.png" for n in range(1, 11) for level in (1, 2)]
+    rows = [f"{name},{'test' if name > 'I08' else 'train'}" for name in listed]
+    (kadid / "list.csv").write_text("\n".join(["name,split", *rows]))
+    built = build_manifest(config(kadid, splits="list.csv", val=0.4, val_from="test"))
+    assert (built.rows, built.unlisted) == (20, 10)
+    assert built.splits == {"train": 14, "val": 2, "test": 4}, "whole references"
+    assert set(built.files) == {"dmos.csv", "list.csv"}
+    table = load_manifest(str(kadid / "m.parquet"))
+    assert sorted(table["item_id"].to_pylist()) == listed
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name,split\nI99.png,test\n", r"list.csv, row 2: the set has no item 'I99.png'"),
+        ("name,split\nI01_01_01.png,dev\n", "row 2: split is 'dev': use train, val, test"),
+        ("name,split\n" + 2 * "I01_01_01.png,test\n", "row 3: item 'I01_01_01.png' is listed tw"),
+        ("name,split\n", "list.csv names no item: write the item_id and split"),
+        ("name\nI01_01_01.png\n", "has no column 'split'"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(kadid: Path, text: str, sentence: str) -> None:
+    (kadid / "list.csv").write_text(text)
+    with pytest.raises(LabelError, match=sentence):
+        build_manifest(config(kadid, splits="list.csv"))
+
+
 def test_own_data(tmp_path: Path) -> None:
     given = own(tmp_path, "uri,mos,split\na.jpg,2,train\nb.jpg,3,val\nc.jpg,4,test\n")
     assert given["split"].to_pylist() == ["train", "val", "test"]
@@ -103,7 +147,9 @@ def test_what_is_refused(kadid: Path, tmp_path: Path) -> None:
         build_manifest(config(kadid, name="kadit"))
     with pytest.raises(LabelError, match=r"none of the 30 media is below /nowhere, as /nowhere/im"):
         build_manifest(config(kadid, media="/nowhere"))
-    with pytest.raises(ConfigError, match=r"test 0.9 and val 0.1 of 10 sources leave none"):
+    with pytest.raises(
+        ConfigError, match=r"test 0.9 and val 0.1 of 10 sources leave none for train"
+    ):
         build_manifest(config(kadid, test=0.9, val=0.1))
     with pytest.raises(ConfigError, match=r"own.scale: scale \[5.0, 1.0\] is empty"):
         own(tmp_path, "uri,mos\na.jpg,2\n", own={"scale": (5, 1)})

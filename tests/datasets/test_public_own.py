@@ -100,3 +100,11 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"uri,mos\n\xff\xfe,2\n")
     with pytest.raises(LabelError, match=r"labels.csv can't be read as CSV: .*save it as UTF-8"):
         own_csv(tmp_path / "labels.csv", str(tmp_path), Scale(1, 5), "image", "mine")
+
+
+def test_attributes_are_numbers_and_may_be_missing(tmp_path: Path) -> None:
+    rows = read(tmp_path, "uri,mos,attribute_light,note\na,2,3.5,x\nb,3,,y\n")
+    assert [r["attribute_light"] for r in rows] == [3.5, None]
+    assert [r["note"] for r in rows] == ["x", "y"]
+    message = refused(tmp_path, "uri,mos,attribute_light\na,2,dim\n")
+    assert "row 2: attribute_light is 'dim', no number" in message

@@ -60,6 +60,7 @@ def test_koniq(read, tmp_path) -> None:
     assert [r["votes"] for r in rows] == [[0, 0, 1, 2, 1], [2, 2, 0, 0, 0], [0, 0, 1, 2, 0]]
     assert [r["std"] for r in rows] == pytest.approx([0.8164966, 0.5773503, 0.5773503])
     assert [r["split"] for r in rows] == ["train", "val", "test"]
+    assert [r["attribute_zscored"] for r in rows] == [77.4, 10.0, 60.0]
 
 
 def test_koniq_zscore_has_the_other_scale_and_no_std(read) -> None:
@@ -79,7 +80,7 @@ def test_spaq(read, write_xlsx, tmp_path) -> None:
         ("00001.jpg", 45.25, False),
         ("00002.jpg", 60.0, True),
     ]
-    assert dict(rows[0]["attributes"])["contrast"] == "52.5"
+    assert rows[0]["attribute_contrast"] == 52.5
 
 
 def test_kadid_var_is_a_std(read) -> None:
@@ -123,11 +124,8 @@ def test_agiqa3k(read) -> None:
     text = f'{header}\nAttnGAN_normal_000.jpg,"a hat, red",,,,0.97,0.22,0.41,0.62\n'
     (row,) = read("agiqa3k", {"data.csv": text}, ("AttnGAN_normal_000.jpg",))
     assert (row["mos"], row["std"], row["found"]) == (0.97, 0.22, True)
-    assert dict(row["attributes"]) == {
-        "prompt": "a hat, red",
-        "alignment": "0.41",
-        "alignment_std": "0.62",
-    }
+    assert row["attributes"] == [("prompt", "a hat, red")]
+    assert (row["attribute_alignment"], row["attribute_alignment_std"]) == (0.41, 0.62)
 
 
 def test_tid2013_matches_names_in_any_case(read, tmp_path) -> None:
@@ -211,8 +209,8 @@ def test_aadb_joins_attributes_by_name(read) -> None:
         ("c.jpg", "val", False),
         ("0.500_d.jpg", "test", True),
     ]
-    assert dict(rows[0]["attributes"])["rule_of_thirds"] == str(ord("a") / 200)
-    assert len(rows[1]["attributes"]) == 11
+    assert rows[0]["attribute_rule_of_thirds"] == ord("a") / 200
+    assert sum(name.startswith("attribute_") for name in rows[1]) == 11
 
 
 def test_para(read) -> None:
@@ -228,7 +226,7 @@ def test_para(read) -> None:
     ]
     assert (rows[0]["mos"], rows[0]["std"]) == (3.02, 0.35)
     assert rows[0]["votes"] == [0, 0, 0, 5, 15, 4, 1, 0, 0]
-    assert dict(rows[0]["attributes"])["content"] == "3.3"
+    assert rows[0]["attribute_content"] == 3.3
 
 
 def test_icaa17k_takes_mos_and_not_the_colour_before_it(read) -> None:
@@ -242,7 +240,16 @@ def test_icaa17k_takes_mos_and_not_the_colour_before_it(read) -> None:
         (6.7, "train", True),
         (4.3, "test", False),
     ]
-    assert rows[0]["attributes"] == [("color", "5.6")]
+    assert rows[0]["attribute_color"] == 5.6
+
+
+def test_icaa17k_row_that_nobody_rated_for_colour_has_none(read) -> None:
+    header = "ID,color,MOS,probability"
+    files = {"1train.csv": f"{header}\na.jpg,,6.7,0.6\n", "1test.csv": f"{header}\nb.jpg,5,6,1\n"}
+    rows = read("icaa17k", files)
+    assert [r["attribute_color"] for r in rows] == [None, 5.0]
+    with pytest.raises(LabelError, match="color is 'red', no number"):
+        read("icaa17k", files | {"1train.csv": f"{header}\na.jpg,red,6.7,0.6\n"})
 
 
 def test_lsvq(read) -> None:
@@ -281,7 +288,7 @@ def test_maxwell_takes_names_from_the_file_beside_it(read) -> None:
         ("0002.mp4", 1.14, "train", True),
         ("0001.mp4", 1.03, "test", False),
     ]
-    assert dict(rows[0]["attributes"])["fluency"] == "-0.65"
+    assert rows[0]["attribute_fluency"] == -0.65
     (Path(rows[0]["uri"]).parent.parent / MAXWELL_NAMES.format("train")).write_text("0000.mp4,,,\n")
     with pytest.raises(LabelError, match="has 1 rows and the file beside it 2: get both"):
         read("maxwell", {})

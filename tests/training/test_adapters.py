@@ -79,7 +79,7 @@ class Runs:
     def __call__(self, config: TrainConfig, name: str, resume: Path | None = None) -> Trainer:
         scale = Scale(1, 5)
         mos = np.random.default_rng(1).uniform(1, 5, ROWS)
-        rows = [Opinion("image", "quality", m, scale, "right_closed", 1, 0.5, 0) for m in mos]
+        rows = [Opinion("image", "quality", m, scale, "quality", 1, 0.5, 0) for m in mos]
         mix = Mix(rows, np.arange(ROWS), np.arange(ROWS), ["demo"] * ROWS)
         trainer = Trainer(config, start_backbone(config), mix, self.source(self.shown(config)))
 

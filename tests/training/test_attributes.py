@@ -46,7 +46,7 @@ def _config(project: Path, *overrides: str) -> TrainConfig:
 
 
 def _row(mos: float, color: float | None, depth: float | None, **changes: object) -> Opinion:
-    one = Opinion("image", "aesthetics", mos, FIVE, "right_closed", 1.0, 0.5, 0)
+    one = Opinion("image", "aesthetics", mos, FIVE, "quality", 1.0, 0.5, 0)
     return replace(one, further=(("color", color), ("depth of field", depth)), **changes)
 
 
@@ -68,7 +68,7 @@ def backbone(project: Path) -> Backbone:
 
 def _item(backbone: Backbone, rows: Sequence[Opinion], indices: Sequence[int]) -> TrainBatch:
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": READOUT}, rows, "brief", 0, blank)
+    builder = BatchBuilder(backbone, {"quality": READOUT}, rows, "brief", 0, blank)
     states = torch.randn(8, 1, Tower.width, generator=torch.Generator().manual_seed(1))
     media = [None if i == FILLER else Looked(states=states[i]) for i in indices]
     return builder.build(np.array(indices), media, 0)

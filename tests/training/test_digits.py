@@ -39,7 +39,7 @@ def _config(project: Path, *overrides: str) -> TrainConfig:
 
 def _opinions(count: int = ROWS) -> list[Opinion]:
     mos = np.random.default_rng(1).uniform(1, 5, count)
-    return [Opinion("image", "quality", m, Scale(1, 5), "right_closed", 1.0, 0.5, 0) for m in mos]
+    return [Opinion("image", "quality", m, Scale(1, 5), "quality", 1.0, 0.5, 0) for m in mos]
 
 
 @pytest.mark.parametrize("name", ["tree", "eq4", "greedy"])
@@ -164,7 +164,7 @@ def test_every_token_of_a_number_is_a_target_of_the_text(project: Path) -> None:
     readout = DigitReadout()
     rows = [replace(_opinions(1)[0], mos=2.596)]  # 3.99 of 0..10
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": readout}, rows, "brief", 0, blank)
+    builder = BatchBuilder(backbone, {"quality": readout}, rows, "brief", 0, blank)
     item = builder.build(np.array([0]), [Looked(states=blank)], 0)
     encoded = item.batch.encoded
     ids = readout.token_ids(backbone)

@@ -55,7 +55,7 @@ def rated(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Rated:
             file = folder / Path(made.path).name
             file.write_bytes(made.data)
             about = {"uri": str(file), "set": "quality", "task": "quality"}
-            scale = {"scale_min": 1.0, "scale_max": 5.0, "rule": "right_closed"}
+            scale = {"scale_min": 1.0, "scale_max": 5.0}
             rows.append(made.rows["quality"] | about | scale)
     mix = pa.Table.from_pylist(rows)
     overrides = ["workers.count=1", "schedule.micro_batch=64", "schedule.checks=2"]

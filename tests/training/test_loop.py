@@ -59,7 +59,7 @@ def _opinions(spoilt: int | None = None) -> list[Opinion]:
     if spoilt is not None:
         mos[spoilt] = 6 - mos[spoilt]
     scale = Scale(1, 5)
-    return [Opinion("image", "quality", m, scale, "right_closed", 1.0, 0.5, 0) for m in mos]
+    return [Opinion("image", "quality", m, scale, "quality", 1.0, 0.5, 0) for m in mos]
 
 
 def _trained(

@@ -36,11 +36,11 @@ def backbone() -> Pocket:
 def builder(backbone: Pocket) -> BatchBuilder:
     rng = np.random.default_rng(0)
     rows = [
-        Opinion("image", "quality", m, Scale(1, 5), "right_closed", 1.0 + i % 2, 0.6, i // 4)
+        Opinion("image", "quality", m, Scale(1, 5), "quality", 1.0 + i % 2, 0.6, i // 4)
         for i, m in enumerate(rng.uniform(1.5, 4.5, ROWS))
     ]
     blank = torch.zeros(1, Tower.width)
-    return BatchBuilder(backbone, {"right_closed": READOUT}, rows, "brief", 0, blank)
+    return BatchBuilder(backbone, {"quality": READOUT}, rows, "brief", 0, blank)
 
 
 def _media(indices: np.ndarray) -> list[Looked | None]:
@@ -132,9 +132,9 @@ def test_only_coupled_text_pulls_an_exact_score_away(readout: Readout) -> None:
     """
     backbone = Pocket(PocketConfig(image_size=64, hidden_size=16), default_tokenizer())
     backbone.add_tokens(readout.new_tokens())
-    row = Opinion("image", "quality", 3.4, Scale(1, 5), "right_closed", 1.0, 0.6, 0)
+    row = Opinion("image", "quality", 3.4, Scale(1, 5), "quality", 1.0, 0.6, 0)
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": readout}, [row], "brief", 0, blank)
+    builder = BatchBuilder(backbone, {"quality": readout}, [row], "brief", 0, blank)
     item = builder.build(np.array([0]), [Looked(states=blank)], 0)
     ids, support = backbone.token_ids(readout.words()), torch.from_numpy(readout.support)
     objective = Objective(ObjectiveConfig(next_token=1, smooth_l1=1), ids, support)

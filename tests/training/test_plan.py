@@ -35,8 +35,8 @@ def test_the_paper_run_is_described_without_weights_or_gpu(
     config = load_config(TrainConfig, project / "configs/train/onealign.yaml")
     text = describe_run(config)
     assert "8,197,859,328" in text
-    assert "288,049 rows x 2 epochs / 256" in text
-    assert "2,251 optimizer steps" in text
+    assert "287,649 rows x 2 epochs / 256" in text
+    assert "2,248 optimizer steps" in text
     assert "ZeRO 3      1.91       1.91      11.45   15.27  <- this config" in text
     assert "learning_rate: 2.0e-05" in text
 
@@ -55,7 +55,7 @@ def test_what_training_would_refuse_the_dry_run_refuses(project: Path, tmp_path:
     manifest = tmp_path / "set.parquet"
     pq.write_table(pa.table(columns | {"split": ["train", "train"]}), manifest)
     path = project / "configs/train/onealign.yaml"
-    sets = [f"sets.0.manifest={manifest}"]
+    sets = [f"sets.0.manifest={manifest}", "sets.0.within={}"]
     with pytest.raises(ConfigError, match=r"expects \d+ training rows and .*set.parquet has 2"):
         describe_run(load_config(TrainConfig, path, sets))
     pq.write_table(pa.table(columns | {"split": ["train", "val"]}), manifest)

@@ -146,6 +146,8 @@ def test_paper_and_release_are_apart() -> None:
     )
     assert (printed.objective.spread, released.objective.spread) == ("predicted", "fixed")
     assert (printed.readout.density, released.readout.density) == ("cdf", "pdf")
+    assert {s.name: s.density for s in printed.sets if s.density} == {}
+    assert {s.name: s.density for s in released.sets if s.density} == {"spaq": "cdf"}
     assert (printed.readout.max_error, released.readout.max_error) == (0.2, 0.1)
     paper, script = recipe("roc").objective, recipe("roc/release_ava").objective
     assert (paper.smooth_l1, script.smooth_l1) == (1, 0)

@@ -65,7 +65,7 @@ def _trained(config: TrainConfig, media: MediaSource, rows: list[Opinion], folde
 
 def _opinions(count: int = ROWS) -> list[Opinion]:
     mos = np.random.default_rng(1).uniform(1, 5, count)
-    return [Opinion("image", "quality", m, Scale(1, 5), "right_closed", 1.0, 0.5, 0) for m in mos]
+    return [Opinion("image", "quality", m, Scale(1, 5), "quality", 1.0, 0.5, 0) for m in mos]
 
 
 @pytest.mark.parametrize("prompt", ["unanswered", "brief"])
@@ -216,7 +216,7 @@ def parts(project: Path) -> tuple[TrainingModel, BatchBuilder]:
         torch.nn.init.normal_(stage.weight, std=0.3)  # type: ignore[arg-type]
     rows = [replace(row, weight=1.0 + i % 2) for i, row in enumerate(_opinions(8))]
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": readout}, rows, config.prompt, 0, blank)
+    builder = BatchBuilder(backbone, {"quality": readout}, rows, config.prompt, 0, blank)
     objective = Objective(config.objective, [], torch.zeros(0))
     head = readout.head(backbone.spec.hidden_size)
     return TrainingModel(backbone, objective, head), builder

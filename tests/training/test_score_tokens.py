@@ -59,7 +59,7 @@ def _opinions(seed: int = 1) -> list[Opinion]:
         votes = np.bincount(np.clip(np.rint(rng.normal(quality, 0.7, 20)), 1, 5).astype(int))
         votes = np.pad(votes, (0, 6 - len(votes)))[1:]
         mos = float(votes @ np.arange(1, 6)) / 20
-        one = Opinion("image", "quality", mos, Scale(1, 5), "right_closed", 1.0, 0.5, 0)
+        one = Opinion("image", "quality", mos, Scale(1, 5), "quality", 1.0, 0.5, 0)
         rows.append(replace(one, votes=votes.tolist()))
     return rows
 
@@ -202,7 +202,7 @@ def backbone(project: Path) -> Backbone:
 def builder(backbone: Backbone) -> BatchBuilder:
     rows = [replace(row, weight=1.0 + i % 2) for i, row in enumerate(_opinions()[:8])]
     blank = torch.zeros(1, Tower.width)
-    return BatchBuilder(backbone, {"right_closed": READOUT}, rows, "brief", 0, blank, votes=True)
+    return BatchBuilder(backbone, {"quality": READOUT}, rows, "brief", 0, blank, votes=True)
 
 
 def _item(builder: BatchBuilder, indices: Sequence[int]) -> TrainBatch:
@@ -346,7 +346,7 @@ def test_votes_are_left_alone_where_no_term_is_about_them(backbone: Backbone) ->
     """A column 'votes' on another scale than the mos must not hurt smooth L1 alone."""
     rows = [replace(_opinions()[0], mos=4.9, votes=[9, 0, 0, 0, 0])]
     blank = torch.zeros(1, Tower.width)
-    builder = BatchBuilder(backbone, {"right_closed": READOUT}, rows, "brief", 0, blank)
+    builder = BatchBuilder(backbone, {"quality": READOUT}, rows, "brief", 0, blank)
     item = builder.build(np.array([0]), [Looked(states=blank)], 0)
     assert float(item.targets @ torch.from_numpy(READOUT.support)) == pytest.approx(9.775)
     assert item.scores.tolist() == pytest.approx([9.775])

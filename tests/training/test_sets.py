@@ -9,7 +9,12 @@ import pytest
 
 from beholder.config import ConfigError, load_config
 from beholder.datasets import few_shot
+from beholder.errors import UserError
+from beholder.opinions import Density, Form, Scale, soft_labels
+from beholder.readouts import make_readout
 from beholder.training.config import TrainConfig
+from beholder.training.feed import Opinion, labels_of
+from beholder.training.plan import training_rows
 from beholder.training.run import train
 from beholder.training.sets import load_set
 
@@ -86,3 +91,65 @@ def test_a_share_that_is_no_place_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match="set b gets no place among the 40 of an epoch"):
         train(config)
     assert not (tmp_path / "runs").exists()
+
+
+def test_rows_outside_of_what_a_set_takes_are_left_out_but_for_test(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    latent = [float(i) for i in range(ROWS)]  # test rows are 1, 5, 9, ..
+    path = manifest(tmp_path, latent=latent)
+    caplog.set_level("INFO", logger="beholder")
+    within = ["sets.0.within={latent: [4, 36], mos: [1, 5]}", "sets.0.rows=13"]
+    found = loaded(project, path, *within)
+    kept = dict(zip(found["latent"].to_pylist(), found["split"].to_pylist(), strict=True))
+    assert {n for n, split in kept.items() if split == "test"} == set(range(1, ROWS, 4))
+    others = [n for n in range(4, 36) if n % 4 != 1 and 1 + n % 5 < 5]  # from, and below
+    assert [n for n, split in kept.items() if split != "test"] == others
+    (record,) = [r for r in caplog.records if r.message == "rows.left_out"]
+    assert record.fields == {"set": "quality", "rows": 30 - len(others)}
+
+
+@pytest.mark.parametrize(
+    ("within", "sentence"),
+    [
+        ("{source: [1, 2]}", r"within names column 'source', which holds string in .*set\.parquet"),
+        ("{z: [1, 2]}", r"set\.parquet has no column 'z'"),
+        ("{mos: [2, 2]}", r"within mos \[2, 2\] holds nothing: give \[from, below\]"),
+        ("{mos: [7, 8]}", "has no row in split 'train'"),
+    ],
+)
+def test_bounds_that_mean_nothing_are_named(
+    project: Path, tmp_path: Path, within: str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        loaded(project, manifest(tmp_path), f"sets.0.within={within}")
+
+
+def test_test_rows_may_lie_outside_the_scale(project: Path, tmp_path: Path) -> None:
+    """KonIQ's do: levels are cut over the range of what is learned, errors are on their own."""
+    own = [f"sets.0.manifest={manifest(tmp_path, mos=[3, 1, 4, 3] * (ROWS // 4))}"]
+    base = project / "configs/train/onealign_pocket.yaml"
+    config = load_config(TrainConfig, base, [*own, "evaluate=[mos]", "sets.0.scale=[3, 4]"])
+    assert training_rows(config.sets[0], config) == (20, "counted")
+
+
+def test_a_set_has_a_density_of_its_own(project: Path) -> None:
+    """DeQA-Score's release: SPAQ's labels by mass, the others' by density."""
+    base = project / "configs/train/deqa_pocket.yaml"
+    config = load_config(TrainConfig, base, ["sets.1.density=cdf", "readout.form=released"])
+    readouts = {s.name: make_readout(config.readout.for_set(s)) for s in config.sets}
+    rows = [
+        Opinion("image", "quality", 3.8, Scale(1, 5), name, 1.0, 0.6, n)
+        for n, name in enumerate(readouts)
+    ]
+    targets, _ = labels_of(rows, readouts, votes=False)
+    by = {
+        density: soft_labels([3.8], [0.6], density=density, form=Form.RELEASED).probs[0]
+        for density in Density
+    }
+    assert targets.tolist() == [by["pdf"].tolist(), by["cdf"].tolist(), by["pdf"].tolist()]
+    assert abs(by["pdf"] - by["cdf"]).max() > 0.01
+    with pytest.raises(ConfigError, match="set quality: density cdf is about soft labels"):
+        load_config(
+            TrainConfig, project / "configs/train/onealign_pocket.yaml", ["sets.0.density=cdf"]
+        )

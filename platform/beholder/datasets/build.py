@@ -15,8 +15,10 @@ from pydantic import Field
 from beholder.config import ConfigError, JobConfig
 from beholder.datasets.own import own_csv
 from beholder.datasets.public import PUBLIC_SETS, LabelError, PublicSet, read_public
+from beholder.datasets.public.reading import attribute_column
 from beholder.datasets.public.tables import find_files
-from beholder.datasets.splits import TEST, TRAIN, VAL, hold_out
+from beholder.datasets.splits import SPLITS
+from beholder.datasets.splitting import as_listed, with_splits
 from beholder.media.storage import write_bytes
 from beholder.opinions import Scale
 
@@ -25,7 +27,7 @@ class OwnData(JobConfig):
     """Labels of the user's own."""
 
     labels: str = "labels.csv"
-    """CSV below root: uri, mos, optional std, c1..cK or votes, split, source"""
+    """CSV below root: uri, mos, optional std, c1..cK or votes, split, source, attribute_NAME"""
     scale: tuple[float, float]
     """worst and best answer that raters could give, in the unit of mos"""
     task: Literal["quality", "aesthetics"] = "quality"
@@ -49,10 +51,16 @@ class ManifestConfig(JobConfig):
     """folder or s3:// prefix that the media are below; none: root"""
     own: OwnData | None = None
     """labels of one's own instead of a public set"""
+    splits: str | None = None
+    """CSV below root with columns name (an item_id) and split, in place of the owners' splits;
+    items that it doesn't name are left out"""
     test: float = Field(0.2, ge=0, lt=1)
-    """share of sources held out for test, in a set without official split"""
+    """share of sources held out for test, in a set without splits"""
     val: float = Field(0.05, ge=0, lt=1)
-    """share of sources held out for val, in a set without official val rows"""
+    """share of sources held out for val, in a set without val rows"""
+    val_from: Literal["train", "test"] = "train"
+    """whose sources are held out for val, in a set with splits; test leaves all training rows
+    to be learned from, as papers do that have no val"""
     seed: int = Field(0, ge=0)
     """of the choice of what is held out"""
 
@@ -66,6 +74,7 @@ class BuiltManifest:
         expected: rows that the set's owners state; None for own data.
         missing: items whose media are not there.
         example: the first of these, "" if there is none.
+        unlisted: items left out, since ``splits`` does not name them.
         splits: rows by split.
         files: sha256 of each annotation file, by its path below the root.
     """
@@ -74,6 +83,7 @@ class BuiltManifest:
     expected: int | None
     missing: int
     example: str
+    unlisted: int
     splits: Mapping[str, int]
     files: Mapping[str, str]
 
@@ -81,9 +91,9 @@ class BuiltManifest:
 def build_manifest(config: ManifestConfig) -> BuiltManifest:
     """Writes a manifest: the items, their labels and splits, and the provenance.
 
-    An official split is kept. Where there is none, or none for val, whole sources are held out,
-    so that no picture made from a source in training is tested. Missing media stay in the
-    manifest: training and scoring report them.
+    An official split, or one in ``splits``, is kept. Where there is none, or none for val, whole
+    sources are held out, so that no picture made from a source in training is tested. Missing
+    media stay in the manifest: training and scoring report them.
 
     Provenance stands in the schema's metadata: ``dataset``, ``about``, ``task``, ``scale``
     (``minimum..maximum``), ``licence``, ``source``, ``citation``, ``split`` and ``files`` (JSON,
@@ -91,7 +101,8 @@ def build_manifest(config: ManifestConfig) -> BuiltManifest:
 
     Raises:
         ConfigError: no such set, or shares that leave nothing to train on.
-        LabelError: the annotation files can't be used, or none of the media is there.
+        LabelError: the annotation files or ``splits`` can't be used, or none of the media is
+            there.
         StorageError: media or output can't be reached.
     """
     root, media = Path(config.root), config.media or config.root
@@ -102,6 +113,10 @@ def build_manifest(config: ManifestConfig) -> BuiltManifest:
     else:
         table = _own_table(config, config.own, media)
         about, paths = _about_own(config.own), [root / config.own.labels]
+    whole = table.num_rows
+    if config.splits is not None:
+        table = as_listed(table, root, config.splits)
+        paths = [*paths, root / config.splits]
     missing = table.filter(pc.invert(table["found"]))
     if missing.num_rows == table.num_rows:
         raise LabelError(
@@ -109,7 +124,13 @@ def build_manifest(config: ManifestConfig) -> BuiltManifest:
             "the folder that holds them as media"
         )
     files = {str(path.relative_to(root)): _sha256(path) for path in paths}
-    table, how = _with_splits(table.drop_columns("found"), config)
+    table, how = with_splits(
+        table.drop_columns("found"),
+        test=config.test,
+        val=config.val,
+        val_from=config.val_from,
+        seed=config.seed,
+    )
     about |= {"dataset": config.name, "split": how, "files": json.dumps(files)}
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(about), sink)
@@ -119,7 +140,8 @@ def build_manifest(config: ManifestConfig) -> BuiltManifest:
         expected=PUBLIC_SETS[config.name].rows if config.own is None else None,
         missing=missing.num_rows,
         example=str(missing["uri"][0]) if missing.num_rows else "",
-        splits={s: table["split"].to_pylist().count(s) for s in (TRAIN, VAL, TEST)},
+        unlisted=whole - table.num_rows,
+        splits={s: table["split"].to_pylist().count(s) for s in SPLITS},
         files=files,
     )
 
@@ -134,11 +156,18 @@ def sets_table() -> str:
             f"{'':<13}files: {', '.join(some.expected) or 'unknown'}",
             f"{'':<13}media: {' or '.join(folder or '(root)' for folder in some.media)}",
             f"{'':<13}{some.meaning}",
+            *_attributes(some),
             f"{'':<13}{some.citation}; {some.source_url}",
             f"{'':<13}terms: {some.terms}",
             f"{'':<13}certainty: {some.certainty}",
         ]
     return "\n".join(lines)
+
+
+def _attributes(some: PublicSet) -> list[str]:
+    if not some.attributes:
+        return []
+    return [f"{'':<13}columns: {', '.join(map(attribute_column, some.attributes))}"]
 
 
 def _public_set(name: str) -> PublicSet:
@@ -181,47 +210,6 @@ def _about_own(own: OwnData) -> dict[str, str]:
         "scale": f"{own.scale[0]:g}..{own.scale[1]:g}",
         "licence": own.terms,
     }
-
-
-def _with_splits(table: pa.Table, config: ManifestConfig) -> tuple[pa.Table, str]:
-    """The table with a split in every row, and how that came to be."""
-    count = table.num_rows
-    official = table["split"].to_pylist() if "split" in table.column_names else [None] * count
-    none = not any(official)
-    if not none and None in official:
-        raise LabelError(
-            f"row {official.index(None) + 1} of set {config.name} has no split and others have: "
-            "give all rows one, or none"
-        )
-    share_test = config.test if none else 0.0
-    share_val = 0.0 if VAL in official else config.val
-    origin = table["source"] if "source" in table.column_names else table["item_id"]
-    sources = [
-        a or b for a, b in zip(origin.to_pylist(), table["item_id"].to_pylist(), strict=True)
-    ]
-    parted = {s: "" for s, split in zip(sources, official, strict=True) if split in (None, TRAIN)}
-    if not parted or not share_test + share_val:
-        return _set_split(
-            table, [split or TRAIN for split in official]
-        ), "none" if none else "official"
-    test, val = (max(1, round(s * len(parted))) if s else 0 for s in (share_test, share_val))
-    if test + val >= len(parted):
-        raise ConfigError(
-            f"test {config.test} and val {config.val} of {len(parted)} sources leave none to train "
-            "on: lower them"
-        )
-    held = hold_out(parted, {"": test}, {"": val}, config.seed)
-    split = [
-        s if s in (VAL, TEST) else held[name] for s, name in zip(official, sources, strict=True)
-    ]
-    how = f"{test} and {val} of {len(parted)} sources held out for test and val, seed {config.seed}"
-    return _set_split(table, split), how if none else f"official; {how}"
-
-
-def _set_split(table: pa.Table, split: list[str]) -> pa.Table:
-    if "split" in table.column_names:
-        table = table.drop_columns("split")
-    return table.append_column("split", pa.array(split))
 
 
 def _sha256(path: Path) -> str:

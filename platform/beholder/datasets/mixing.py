@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from beholder.datasets.splits import TRAIN
 from beholder.items import ManifestError, check_manifest
-from beholder.opinions import LevelRule, Scale
+from beholder.opinions import Scale
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class TrainingSet:
         table: a manifest with ``mos``.
         task: what its ``mos`` rates: ``quality`` or ``aesthetics``.
         scale: the declared scale of ``mos`` and ``std``.
-        rule: the side of a level that a score on its edge belongs to.
         attributes: further attributes that its rows are rated on, by name the column of their mean
             opinions, on the same scale; null where nobody rated one.
     """
@@ -29,7 +28,6 @@ class TrainingSet:
     table: pa.Table
     task: str
     scale: Scale
-    rule: LevelRule = LevelRule.RIGHT_CLOSED
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -41,9 +39,9 @@ def concatenate(sets: Sequence[TrainingSet]) -> pa.Table:
 
     Returns:
         All columns of all manifests (null where a set lacks one), plus ``set``, ``task``,
-        ``scale_min``, ``scale_max``, ``rule`` and, where a set has attributes, ``further``: their
-        opinions by name, in the set's order. No schema metadata. The same picture may occur in
-        several sets, so ``item_id`` is unique only together with ``set``.
+        ``scale_min``, ``scale_max`` and, where a set has attributes, ``further``: their opinions
+        by name, in the set's order. No schema metadata. The same picture may occur in several
+        sets, so ``item_id`` is unique only together with ``set``.
 
     Raises:
         ManifestError: no set, two sets of one name, a manifest that is faulty or without
@@ -104,7 +102,6 @@ def _labelled(one: TrainingSet) -> pa.Table:
         "task": pa.array([one.task] * count),
         "scale_min": pa.array([float(one.scale.minimum)] * count),
         "scale_max": pa.array([float(one.scale.maximum)] * count),
-        "rule": pa.array([str(one.rule)] * count),
     }
     if one.attributes:
         rated = {name: _opinions(one, table, column) for name, column in one.attributes.items()}

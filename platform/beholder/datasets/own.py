@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beholder.datasets.public.described import LabelError
 from beholder.datasets.public.media import Listings, absolute
-from beholder.datasets.public.reading import TYPES, check_unique, number
+from beholder.datasets.public.reading import TYPES, attribute_column, check_unique, number
 from beholder.datasets.splits import SPLITS
 from beholder.items import check_manifest
 from beholder.opinions import Scale
@@ -27,8 +27,9 @@ def own_csv(path: str | Path, base: str, scale: Scale, kind: str, dataset: str) 
         path: of the CSV, UTF-8, with a header. Columns: ``uri`` and ``mos``; optional ``std``,
             votes as whole numbers in columns ``c1`` to ``cK`` or as a list in ``votes``, worst to
             best; ``split`` (train, val or test), ``item_id`` (the ``uri`` by default), ``kind``,
-            and ``source`` (items made from one original, which no split may part). Other columns
-            are carried through as text.
+            and ``source`` (items made from one original, which no split may part). Columns
+            ``attribute_NAME`` are numbers, empty where nobody rated that attribute; others are
+            carried through as text.
         base: what relative URIs are below: a folder or an ``s3://`` prefix.
         scale: declared: the worst and the best answer that raters could give.
         kind: ``image`` or ``video``, of items without their own.
@@ -50,6 +51,7 @@ def own_csv(path: str | Path, base: str, scale: Scale, kind: str, dataset: str) 
     for name in WRITTEN:
         if name in extra:
             raise LabelError(f"{path} has a column '{name}', which is written here: rename it")
+    rated = [name for name in extra if name.startswith(attribute_column(""))]
     made, where, listings = [], [], Listings()
     for row_number, line in lines:
         where.append(f"{path}, row {row_number}")
@@ -58,12 +60,13 @@ def own_csv(path: str | Path, base: str, scale: Scale, kind: str, dataset: str) 
             _item(where[-1], cells, vote_columns, base, scale)
             | {"kind": cells.get("kind") or kind, "dataset": dataset}
             | {name: cells[name] for name in extra}
+            | {n: number(where[-1], n, cells[n]) if cells[n] else None for n in rated}
         )
         made[-1]["found"] = listings.has(made[-1]["uri"])
     if not made:
         raise LabelError(f"{path} has a header and no rows: write one for each item")
     check_unique(where, [one["uri"] for one in made])
-    types = dict(TYPES) | {name: pa.string() for name in extra}
+    types = dict(TYPES) | dict.fromkeys(extra, pa.string()) | dict.fromkeys(rated, pa.float64())
     present = [name for name in types if any(one.get(name) is not None for one in made)]
     schema = pa.schema([(name, types[name]) for name in present])
     return check_manifest(pa.Table.from_pylist(made, schema=schema), str(path))

@@ -43,10 +43,18 @@ class SetConfig(JobConfig):
         description="further attributes of which the same answer speaks, by name the manifest's "
         "column of their mean opinions on the same scale; empty cells are not learned",
     )
+    density: Density | None = Field(
+        None, description="raw probabilities of this set's soft labels; none: readout.density"
+    )
+    within: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="by column [from, below]: rows for training and validation whose number lies "
+        "outside are left out, and counted in the log (Q-Align's KonIQ); test rows stay",
+    )
     rows: int | None = Field(
         None,
-        description="training rows expected, before a fraction is taken; refused if the manifest "
-        "has another number, and used by --dry-run where the manifest can't be read",
+        description="training rows expected, of those within, before a fraction is taken; refused "
+        "if the manifest has another number, and used by --dry-run where it can't be read",
     )
     fraction: float = Field(
         1.0, gt=0, le=1, description="part of the training rows that is learned from (few-shot)"
@@ -162,9 +170,10 @@ class LevelsConfig(JobConfig):
             raise ValueError(f"level words must be at least two and distinct, got {list(words)}")
         return words
 
-    def cut_by(self, rule: str) -> dict[str, Any]:
-        """What makes the readout for sets of an edge rule."""
-        return self.model_dump(mode="json") | {"rule": rule}
+    def for_set(self, some: SetConfig) -> dict[str, Any]:
+        """What makes the readout that writes a set's opinions: its edge rule and density."""
+        density = self.density if some.density is None else some.density
+        return self.model_dump(mode="json") | {"rule": some.rule, "density": str(density)}
 
 
 class BinaryConfig(JobConfig):
@@ -184,9 +193,9 @@ class BinaryConfig(JobConfig):
             raise ValueError(f"they must be two different words, got {list(words)}")
         return words
 
-    def cut_by(self, rule: str) -> dict[str, Any]:
-        """What makes the readout for sets of an edge rule."""
-        return self.model_dump(mode="json") | {"rule": rule}
+    def for_set(self, some: SetConfig) -> dict[str, Any]:
+        """What makes the readout that writes a set's opinions: its edge rule."""
+        return self.model_dump(mode="json") | {"rule": some.rule}
 
 
 class RegressionConfig(JobConfig):
@@ -196,8 +205,8 @@ class RegressionConfig(JobConfig):
         "regression", description="a linear head and a sigmoid, RealQA's section 4.6; no spread"
     )
 
-    def cut_by(self, rule: str) -> dict[str, Any]:
-        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+    def for_set(self, some: SetConfig) -> dict[str, Any]:
+        """What makes the readout that writes a set's opinions, the same for all."""
         return self.model_dump(mode="json")
 
 
@@ -221,8 +230,8 @@ class ScoreTokensConfig(JobConfig):
             raise ValueError("it must be [minimum, maximum]")
         return scale
 
-    def cut_by(self, rule: str) -> dict[str, Any]:
-        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+    def for_set(self, some: SetConfig) -> dict[str, Any]:
+        """What makes the readout that writes a set's opinions, the same for all."""
         return self.model_dump(mode="json")
 
 
@@ -238,8 +247,8 @@ class DigitsConfig(JobConfig):
     )
     branches: int = Field(10, ge=1, description="beginnings of each length that a tree follows")
 
-    def cut_by(self, rule: str) -> dict[str, Any]:
-        """What makes the readout for sets of an edge rule; it cuts nothing, so for all."""
+    def for_set(self, some: SetConfig) -> dict[str, Any]:
+        """What makes the readout that writes a set's opinions, the same for all."""
         return self.model_dump(mode="json")
 
 
@@ -419,6 +428,17 @@ class TrainConfig(JobConfig):
         self._no_edges()
         return self
 
+    @model_validator(mode="after")
+    def _densities(self) -> "TrainConfig":
+        soft = isinstance(self.readout, LevelsConfig) and self.readout.labels == "soft"
+        for some in self.sets:
+            if some.density is not None and not soft:
+                raise ValueError(
+                    f"set {some.name}: density {some.density} is about soft labels of levels, of "
+                    "which there are none: leave it out, or set readout.labels to soft"
+                )
+        return self
+
     def _only_squared_error(self) -> None:
         if not self.objective.squared_error:
             raise ValueError(
@@ -504,6 +524,12 @@ class TrainConfig(JobConfig):
         for some in self.sets:
             if some.scale[0] >= some.scale[1]:
                 raise ValueError(f"set {some.name}: scale {some.scale} must be [minimum, maximum]")
+            for column, (start, below) in some.within.items():
+                if not start < below:
+                    raise ValueError(
+                        f"set {some.name}: within {column} [{start:g}, {below:g}] holds nothing: "
+                        "give [from, below], the smaller first"
+                    )
             if (some.share is None) == (self.mixing == "weighted"):
                 given = "no share" if some.share is None else f"a share of {some.share:g}"
                 raise ValueError(

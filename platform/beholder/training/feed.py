@@ -41,7 +41,7 @@ class Opinion:
     task: str
     mos: float
     scale: Scale
-    rule: str
+    set: str
     weight: float
     std: float
     set_number: int
@@ -70,7 +70,7 @@ def opinions(mix: pa.Table) -> list[Opinion]:
             row["task"],
             row["mos"],
             Scale(row["scale_min"], row["scale_max"]),
-            row["rule"],
+            row["set"],
             1.0 if row.get("weight") is None else row["weight"],
             float("nan") if row.get("std") is None else row["std"],
             numbers[row["set"]],
@@ -204,20 +204,20 @@ def labels_of(
 
     Args:
         rows: the opinions.
-        readouts: by edge rule.
+        readouts: by set.
         votes: whether targets are made of votes, where there are any.
     """
     kinds: dict[tuple[str, Scale], list[int]] = {}
     for at, row in enumerate(rows):
-        kinds.setdefault((row.rule, row.scale), []).append(at)
+        kinds.setdefault((row.set, row.scale), []).append(at)
     targets: dict[tuple[str, Scale], NDArray[np.float64]] = {}
     scores = np.zeros(len(rows))
-    for (rule, scale), places in kinds.items():
+    for (name, scale), places in kinds.items():
         mos = np.array([rows[at].mos for at in places])
         std = np.array([rows[at].std for at in places])
         counted = [rows[at].votes for at in places] if votes else None
-        targets[rule, scale] = readouts[rule].targets(mos, std, scale, counted)
-        scores[places] = readouts[rule].scores(mos, scale)
+        targets[name, scale] = readouts[name].targets(mos, std, scale, counted)
+        scores[places] = readouts[name].scores(mos, scale)
     order = np.argsort(np.concatenate(list(kinds.values())))
     return np.concatenate([targets[kind] for kind in kinds])[order], scores
 
@@ -227,7 +227,7 @@ class BatchBuilder:
 
     Args:
         backbone: encodes.
-        readouts: by edge rule, writes the answers.
+        readouts: by set, write the answers.
         rows: the mix, by index.
         prompt: prompt variant.
         seed: draws the paraphrases.
@@ -332,7 +332,7 @@ class BatchBuilder:
 
         def answer(name: str, mos: float | None) -> tuple[Part, ...]:
             said = opinion.mos if mos is None else mos  # the text is the same
-            return self._readouts[opinion.rule].answer(name, said, opinion.scale)
+            return self._readouts[opinion.set].answer(name, said, opinion.scale)
 
         return training(
             self._prompt,

@@ -87,9 +87,9 @@ class Trainer:
     def __post_init__(self) -> None:
         config = self.config
         self.readout = make_readout(config.readout.model_dump(mode="json"))
-        readouts: Mapping[str, Readout] = {
-            rule: make_readout(config.readout.cut_by(rule))
-            for rule in {row.rule for row in self.mix.rows}
+        # A set that the config doesn't name, as in a comparison, has nothing of its own.
+        readouts: Mapping[str, Readout] = dict.fromkeys(self.mix.sets, self.readout) | {
+            some.name: make_readout(config.readout.for_set(some)) for some in config.sets
         }
         self.builder = BatchBuilder(
             self.backbone,

@@ -1,5 +1,6 @@
 """What a run would do, computed from its config alone: no GPU, no weights, no Ray."""
 
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ def training_rows(some: SetConfig, config: TrainConfig) -> tuple[int, str]:
         if some.rows is None:
             raise
         return few_rows(some.rows, some.fraction), f"{part}expected, not read: {error}"
-    concatenate([found])  # refuses labels outside their scale
+    learned = replace(found, table=rows_of(found, "train", "val"))
+    concatenate([learned])  # refuses labels outside their scale
     tested = "" if rows_of(found, "test").num_rows else f"; {NO_TEST_ROWS}: it is not measured"
     return rows_of(found, "train").num_rows, f"{part}counted{tested}"
 

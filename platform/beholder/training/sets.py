@@ -1,5 +1,6 @@
 """A run's data sets, checked against what its config expects of them."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ from beholder.config import ConfigError
 from beholder.datasets import TrainingSet, few_shot
 from beholder.datasets.manifests import load_manifest
 from beholder.datasets.splits import SPLITS
-from beholder.opinions import LevelRule, Scale
+from beholder.logs import event
+from beholder.opinions import Scale
 from beholder.readouts import Votes, make_readout
 from beholder.training.config import SetConfig, TrainConfig
+
+log = logging.getLogger(__name__)
 
 NO_TEST_ROWS = "no row in split 'test'"
 """Why a set is not measured at the end of a run."""
@@ -26,24 +30,25 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
         config: the run's; its test rows will be measured against ``evaluate``'s columns.
 
     Raises:
-        ConfigError: it has another number of training rows than ``rows``, no row to train on or
-            to select by, a split that is none, text to be measured against, or opinions that the
-            readout or the objective can't use.
+        ConfigError: it has another number of training rows within than ``rows``, no row to train
+            on or to select by, a split that is none, text to be measured against or to lie within
+            bounds, or opinions that the readout or the objective can't use.
         ManifestError: a column is missing.
         StorageError: it can't be read.
     """
-    table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate))
-    scale, rule = Scale(*some.scale), LevelRule(some.rule)
+    table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate, *some.within))
     _check_columns(some, table, config)
-    found = TrainingSet(some.name, table, some.task, scale, rule, some.attributes)
+    scale = Scale(*some.scale)
+    found = TrainingSet(some.name, _within(some, table), some.task, scale, some.attributes)
     count = rows_of(found, "train").num_rows
     if some.rows is not None and count != some.rows:
         raise ConfigError(
-            f"set {some.name} expects {some.rows} training rows and {some.manifest} has {count}: "
-            "correct sets.rows or rebuild the manifest"
+            f"set {some.name} expects {some.rows} training rows and {some.manifest} has {count}"
+            f"{' of those within' if some.within else ''}: correct sets.rows, or rebuild the "
+            "manifest with the splits, and val_from, that they were counted with"
         )
     if some.fraction < 1:
-        found = replace(found, table=few_shot(table, some.fraction, some.fraction_seed))
+        found = replace(found, table=few_shot(found.table, some.fraction, some.fraction_seed))
     for split in ("train", "val"):
         if not rows_of(found, split).num_rows:
             raise ConfigError(
@@ -62,18 +67,31 @@ def _check_columns(some: SetConfig, table: pa.Table, config: TrainConfig) -> Non
             f"set {some.name}: item '{strange['item_id'][0]}' of {some.manifest} is in split "
             f"'{strange['split'][0]}': use {', '.join(SPLITS)}, or leave the row out"
         )
-    for column in config.evaluate:
-        kind = table[column].type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise ConfigError(
-                f"evaluate names column '{column}', which holds {kind} in {some.manifest} (set "
-                f"{some.name}): name columns of numbers"
-            )
+    for key, columns in (("evaluate", config.evaluate), ("within", some.within)):
+        for column in columns:
+            kind = table[column].type
+            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                raise ConfigError(
+                    f"{key} names column '{column}', which holds {kind} in {some.manifest} (set "
+                    f"{some.name}): name columns of numbers"
+                )
+
+
+def _within(some: SetConfig, table: pa.Table) -> pa.Table:
+    """All test rows, and of the others those whose numbers lie within the set's bounds."""
+    inside = pa.scalar(True)
+    for column, (start, below) in some.within.items():
+        here = pc.and_(pc.greater_equal(table[column], start), pc.less(table[column], below))
+        inside = pc.and_(inside, here)
+    found = table.filter(pc.or_(pc.equal(table["split"], "test"), inside))
+    if found.num_rows < table.num_rows:
+        event(log, "rows.left_out", set=some.name, rows=table.num_rows - found.num_rows)
+    return found
 
 
 def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> None:
     """Refuses what would otherwise fail, or teach nonsense, once training runs."""
-    readout = make_readout(config.readout.cut_by(some.rule))
+    readout = make_readout(config.readout.for_set(some))
     rows = rows_of(found, "train", "val")
     known = "std" in rows.column_names
     graded = config.objective.fidelity and not config.objective.binary

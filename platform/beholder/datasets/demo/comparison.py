@@ -127,5 +127,4 @@ def _row(one: ComparedSet, rated: Row, uri: str, seed: int) -> Row:
         "task": "quality",
         "scale_min": float(one.scale.minimum),
         "scale_max": float(one.scale.maximum),
-        "rule": "right_closed",
     }

@@ -78,7 +78,8 @@ class PublicSet:
         std: its column; empty where there is none, or where it is taken over ``votes``.
         votes: columns that count answers, worst to best, at equal steps over the scale.
         vote_total: column with the number of answers, where ``votes`` are fractions of it.
-        attributes: columns with further opinions, by the name that they get.
+        attributes: columns with further mean opinions, by name.
+        texts: columns with words about an item, by name.
         origin: the reference that a distorted item was made from, as a format string.
         split: column with the official split.
         split_names: our name of each of its values, in lower case.
@@ -107,6 +108,7 @@ class PublicSet:
     votes: tuple[str, ...] = ()
     vote_total: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""
     split: str = ""
     split_names: Mapping[str, str] = field(default_factory=dict)

@@ -39,8 +39,9 @@ def read_public(some: PublicSet, root: str | Path, media: str | None = None) -> 
     Returns:
         One row an item, in the files' order: ``item_id`` (the path below the media folder),
         ``uri``, ``kind``, ``mos``, ``dataset``, ``found`` (whether the medium is there), and
-        ``std``, ``votes``, ``attributes``, ``split`` and ``source`` (the reference that an item
-        was made from) where the set has them.
+        ``std``, ``votes``, ``split``, ``source`` (the reference that an item was made from),
+        ``attribute_NAME`` of each of its attributes (null where nobody rated it) and, in
+        ``attributes``, its texts, where the set has them.
 
     Raises:
         LabelError: a file or a column is missing, a label is no number or outside of the scale,
@@ -57,9 +58,15 @@ def read_public(some: PublicSet, root: str | Path, media: str | None = None) -> 
     splits = _member_splits(some, Path(root))
     made = [_item(some, row, folders, splits) for row in rows]
     check_unique([row.where for row in rows], [one["uri"] for one in made])
-    present = [name for name in TYPES if any(one.get(name) is not None for one in made)]
-    schema = pa.schema([(name, TYPES[name]) for name in present])
+    types = dict(TYPES) | dict.fromkeys(map(attribute_column, some.attributes), pa.float64())
+    present = [name for name in types if any(one.get(name) is not None for one in made)]
+    schema = pa.schema([(name, types[name]) for name in present])
     return check_manifest(pa.Table.from_pylist(made, schema=schema), some.title)
+
+
+def attribute_column(name: str) -> str:
+    """The manifest's column with a set's mean opinions of an attribute."""
+    return f"attribute_{name}"
 
 
 def number(where: str, column: str, text: str) -> float:
@@ -99,7 +106,7 @@ def _columns(some: PublicSet) -> set[str]:
     named = {some.mos, some.std, some.vote_total, some.split, *some.votes}
     for template in (some.item, some.origin, some.member):
         named |= {name for _, name, _, _ in Formatter().parse(template) if name}
-    return (named | set(some.attributes.values())) - {""}
+    return (named | {*some.attributes.values(), *some.texts.values()}) - {""}
 
 
 def _item(
@@ -117,11 +124,14 @@ def _item(
         "mos": mos,
         "std": std,
         "votes": votes,
-        "attributes": [(name, cells[column]) for name, column in some.attributes.items()] or None,
+        "attributes": [(name, cells[column]) for name, column in some.texts.items()] or None,
         "dataset": some.name,
         "split": _split(some, row, splits),
         "source": some.origin.format_map(cells) or None,
         "found": found,
+    } | {
+        attribute_column(name): number(row.where, column, cells[column]) if cells[column] else None
+        for name, column in some.attributes.items()
     }
 
 
