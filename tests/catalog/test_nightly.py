@@ -133,7 +133,8 @@ def test_nights_follow_each_other(
     assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
 
     again = run_night(first)
-    assert (again.name, again.exit_code, again.record) == ("standing", 0, outcome.record)
+    assert (again.name, again.exit_code) == ("standing", 0)
+    assert again.record.encode() == outcome.record.encode()
 
     uploads.put("00.jpg", pictures[20])
     uploads.put("new.jpg", pictures[1])  # bytes that 01.jpg has, too
@@ -150,7 +151,7 @@ def test_nights_follow_each_other(
     assert later["new.jpg", "quality"] == found["01.jpg", "quality"]
     assert ("05.jpg", "quality") not in later
     said = explain_item(second.catalog, "00.jpg")
-    assert {event.run for event in said.events} >= {f"{FIRST}.0", f"{SECOND}.0"}
+    assert {event.run for event in said.history} == {f"{FIRST}.0", f"{SECOND}.0"}
 
     roll_back(Layout(second.catalog), None, "a test")
     assert scores(second.catalog) == found
@@ -194,7 +195,7 @@ def test_a_limit_is_a_partial_night_and_drift_is_refused_until_somebody_accepts(
     limited = night(uploads, FIRST, limit=5)
     outcome = run_night(limited)
     assert (outcome.name, outcome.exit_code) == ("partial", 4)
-    assert sum(outcome.record.counts[name] for name in ("scored", "failed")) == 5
+    assert sum(outcome.record.counts.get(name, 0) for name in ("scored", "failed")) == 5
     strict = night(uploads, SECOND, audit={"accept": {"panel": ACCEPT["panel"]}})
     refused = run_night(strict)
     assert (refused.name, refused.exit_code, refused.refused) == ("refused", 3, ("mass",))
@@ -316,16 +317,13 @@ def assert_night_survives(
     assert states(second.catalog) == states(whole.catalog)
 
 
-def test_a_driver_killed_between_record_and_head_is_gone_on_with(
-    uploads: Uploads, night: Callable, pictures: list[bytes], project: Path
-) -> None:
-    assert_night_survives("record", 0, uploads, night, pictures, project)
-
-
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("point", "after"),
-    [("plan", 0), ("commit", 0), ("commit", 2), ("commit", 3), ("audit", 0), ("report", 0)],
+    [
+        *(("plan", 0), ("commit", 0), ("commit", 2), ("commit", 3)),
+        *(("audit", 0), ("record", 0), ("report", 0)),
+    ],
     ids=lambda value: str(value),
 )
 def test_a_killed_driver_is_gone_on_with(
