@@ -4,7 +4,7 @@
 
     python jobs/rollback.py --set catalog=s3://bucket/catalog --set to=2026-11-19.0
 
-Nothing is written but HEAD, so it takes a second. The next night starts from what readers see.
+Nothing is written but HEAD. The next night starts from what readers see.
 """
 
 import getpass

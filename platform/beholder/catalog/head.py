@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.patience import patiently, trouble
 from beholder.catalog.record import CatalogError, Record, Stored, find_record, lineage
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
-from beholder.media.storage import StorageError, Trouble, trouble_of
+from beholder.media.storage import StorageError, Trouble
 
 
 class Head(Stored):
@@ -59,7 +60,7 @@ def publish(layout: Layout, record: Record, by: str) -> None:
     """
     uri = layout.snapshot(RunId.parse(record.id))
     try:
-        create(uri, record.encode())
+        patiently(lambda: create(uri, record.encode()))
     except WriteConflictError as error:
         raise NotPublishedError(
             f"{uri} was written by another driver of {record.id}: run the date again, which "
@@ -123,7 +124,7 @@ def roll_back(layout: Layout, to: str | None, by: str, reason: str = "rolled bac
         raise CatalogError(f"{layout.root} has no snapshot {to}: it was never made, or collected")
     withdrawn = {*head.withdrawn, *left} - set(reached)
     moved = _head(to, reason, by, sorted(withdrawn))
-    replace(layout.head, moved.encode(), version)
+    patiently(lambda: _write(layout, moved.encode(), version))
     return moved
 
 
@@ -141,7 +142,7 @@ def _advance(layout: Layout, record: Record, by: str) -> None:
         )
     moved = _head(record.id, "published", by, head.withdrawn if head else ()).encode()
     try:
-        _ = replace(layout.head, moved, version) if head else create(layout.head, moved)
+        patiently(lambda: _write(layout, moved, version))
     except WriteConflictError as error:
         there = read_head(layout)
         if there is None or there.snapshot != record.id:
@@ -158,10 +159,15 @@ def _head(snapshot: str, reason: str, by: str, withdrawn: Iterable[str]) -> Head
     )
 
 
+def _write(layout: Layout, head: bytes, version: str) -> None:
+    """Writes HEAD over the version that was read; over none, if there was none."""
+    _ = replace(layout.head, head, version) if version else create(layout.head, head)
+
+
 def _read(layout: Layout) -> tuple[Head | None, str]:
-    """HEAD and its version."""
+    """HEAD and its version; None and no version before the first publication."""
     try:
-        data, version = read_version(layout.head)
+        data, version = patiently(lambda: read_version(layout.head))
         return Head.model_validate_json(data), version
     except ValidationError as error:
         raise CatalogError(
@@ -169,7 +175,6 @@ def _read(layout: Layout) -> tuple[Head | None, str]:
             "as it stands in snapshots/"
         ) from None
     except StorageError as error:
-        cause = error.__cause__
-        if cause is not None and trouble_of(cause) is Trouble.OBJECT_MISSING:
-            return None, ""
-        raise
+        if trouble(error) is not Trouble.OBJECT_MISSING:
+            raise
+        return None, ""

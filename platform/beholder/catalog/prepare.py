@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from beholder.catalog.buckets import Buckets, query
 from beholder.catalog.layout import Layout
+from beholder.catalog.patience import patiently
 from beholder.catalog.record import KEYS, CatalogError, File, Record
 from beholder.catalog.snapshot import Snapshot, latest
 from beholder.catalog.tables import ITEMS, SCORES
@@ -136,7 +137,7 @@ class _State:
         pq.write_table(rows, sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
         uri = self.layout.state(table, bucket, f"{self.draft.id}-{uuid4().hex[:12]}")
-        write_bytes(uri, data)
+        patiently(lambda: write_bytes(uri, data))
         return File(
             path=self.layout.relative(uri),
             rows=rows.num_rows,

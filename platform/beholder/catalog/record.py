@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.patience import patiently, trouble
 from beholder.errors import UserError
-from beholder.media.storage import StorageError, Trouble, read_bytes, trouble_of
+from beholder.media.storage import StorageError, Trouble, read_bytes
 
 KEYS = {"items": ("item_id",), "scores": ("sha256", "fingerprint", "task")}
 """What makes a row of the state unique, by table."""
@@ -116,9 +117,8 @@ def read_if_there(uri: str) -> bytes | None:
         StorageError: the storage can't be used.
     """
     try:
-        return read_bytes(uri)
+        return patiently(lambda: read_bytes(uri))
     except StorageError as error:
-        cause = error.__cause__
-        if cause is not None and trouble_of(cause) is Trouble.OBJECT_MISSING:
-            return None
-        raise
+        if trouble(error) is not Trouble.OBJECT_MISSING:
+            raise
+        return None

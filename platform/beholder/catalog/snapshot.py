@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from beholder.catalog.buckets import Buckets, query
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.patience import patiently
 from beholder.catalog.record import KEYS, CatalogError, File, Record, find_record
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, SCORE_VALUES, SCORES
 from beholder.catalog.views import create_views
@@ -141,7 +142,7 @@ def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) 
         StorageError: it can't be read.
     """
     uri = layout.absolute(file.path)
-    data = read_bytes(uri)
+    data = patiently(lambda: read_bytes(uri))
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise CatalogError(

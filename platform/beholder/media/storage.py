@@ -261,11 +261,12 @@ def _sentence(uri: str, trouble: Trouble, error: BaseException) -> str:
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
     """Turns whatever a store raises into a :class:`StorageError` about the URI."""
+    import aiohttp
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except (OSError, ValueError, BotoCoreError, ClientError) as error:
+    except (OSError, ValueError, BotoCoreError, ClientError, aiohttp.ClientError) as error:
         raise StorageError(explain(uri, error)) from error
 
 

@@ -9,10 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from beholder.catalog import garbage as module
+from beholder.catalog import patience
 from beholder.catalog.garbage import GarbageConfig, find_garbage, remove_garbage
 from beholder.catalog.head import NotPublishedError, publish, read_head
 from beholder.catalog.layout import Layout
-from beholder.catalog.snapshot import open_snapshot
+from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.cli import app
 from beholder.local_stack import ObjectStore
 from beholder.media.storage import list_files
@@ -62,6 +63,21 @@ def test_of_two_publishers_one_wins(catalog, run_id) -> None:
     with pytest.raises(NotPublishedError, match=f"HEAD names {run_id(5)}"):
         publish(catalog.layout, ours, "we")
     assert open_snapshot(catalog.layout.root).record == theirs
+
+
+def test_a_store_with_bad_moments(catalog, contents, run_id, s3, fault_proxy, monkeypatch) -> None:
+    """A quarter of all requests fail, or their answers get lost: the night is the same."""
+    faults = ("500", "503", "short", "reset", "lost answer")
+    rows = [catalog.scored(f"i{n:02d}", run_id(4), f"{n}-again", 5.0) for n in range(20)]
+    expected = contents(Snapshot(catalog.layout, catalog.prepare(run_id(4), rows)))
+    monkeypatch.setattr(patience, "WAITS_S", (0.01,) * 6)
+    with fault_proxy(s3.endpoint, share=0.25, faults=faults, seed=1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        catalog.night(run_id(4), rows)
+        assert contents(open_snapshot(catalog.layout.root)) == expected
+        assert len(proxy.spoiled) > 2
+    monkeypatch.undo()
+    assert open_snapshot(catalog.layout.root).record.id == run_id(4)
 
 
 def test_the_jobs_and_the_command(catalog, contents, run_id, project: Path) -> None:
