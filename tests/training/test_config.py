@@ -121,3 +121,11 @@ def test_level_words_that_are_none(project: Path, words: str) -> None:
         load_config(
             TrainConfig, project / "configs/train/onealign_pocket.yaml", [f"readout.words={words}"]
         )
+
+
+def test_a_run_that_trains_nothing_is_refused(project: Path) -> None:
+    base = project / "configs/train/onealign_pocket.yaml"
+    with pytest.raises(ConfigError, match="nothing would be trained"):
+        load_config(TrainConfig, base, ["backbone.train=[]"])
+    with pytest.raises(ConfigError, match="'seed' is -1"):
+        load_config(TrainConfig, base, ["seed=-1"])

@@ -79,7 +79,7 @@ def _own_set(folder: Path, name: str, train: int, **columns: list) -> list[dict]
     count = train + 4
     table = {
         "item_id": [f"{name}{i}" for i in range(count)],
-        "uri": ["a"] * count,
+        "uri": [f"uri {i}" for i in range(count)],
         "kind": ["image"] * count,
         "mos": [3.0] * count,
         "split": ["train"] * train + ["val"] * 2 + ["test"] * 2,

@@ -56,6 +56,27 @@ def test_text_to_be_measured_against_is_named_with_its_type(project: Path, tmp_p
     loaded(project, counted, "evaluate=[mos, latent]")
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("std", -0.5), ("std", float("inf")), ("weight", -1.0)]
+)
+def test_a_spread_or_weight_that_is_none_is_named_in_any_split(
+    column: str, value: float, project: Path, tmp_path: Path
+) -> None:
+    values = [0.5] * ROWS
+    values[1] = value  # a test row: only the end of the run would look at it
+    with pytest.raises(ConfigError, match=rf"item 'i1' of .*set\.parquet has {column} {value:g}: "):
+        loaded(project, manifest(tmp_path, **{column: values}))
+    values[1] = None
+    loaded(project, manifest(tmp_path, **{column: values}))
+
+
+def test_a_medium_that_is_rated_twice_is_named(project: Path, tmp_path: Path) -> None:
+    uris = [f"i{i}" for i in range(ROWS)]
+    uris[7] = uris[3]
+    with pytest.raises(ConfigError, match=r"items 'i3' and 'i7' of .* are one medium, i3: keep"):
+        loaded(project, manifest(tmp_path, uri=uris))
+
+
 def test_a_fraction_is_few_shots_and_leaves_other_splits(project: Path, tmp_path: Path) -> None:
     path = manifest(tmp_path)
     everything = loaded(project, path)

@@ -353,7 +353,7 @@ class TrainConfig(JobConfig):
 
     name: FolderName = Field(description="name of the run's folder")
     storage: str = Field(description="URI under which the run's folder is made")
-    seed: int = Field(0, description="of order, initialisation, dropout and paraphrases")
+    seed: int = Field(0, ge=0, description="of order, initialisation, dropout and paraphrases")
     sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix")
     mixing: Literal["concatenate", "weighted"] = Field(
         "concatenate",
@@ -496,6 +496,12 @@ class TrainConfig(JobConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
+        backbone = self.backbone
+        if not (backbone.train or backbone.lora or isinstance(self.readout, RegressionConfig)):
+            raise ValueError(
+                "backbone.train is empty and there is no backbone.lora: nothing would be trained, "
+                "name parts in either"
+            )
         share = self.workers.count * self.schedule.micro_batch
         if self.schedule.global_batch % share:
             raise ValueError(

@@ -32,12 +32,14 @@ def load_set(some: SetConfig, config: TrainConfig) -> TrainingSet:
     Raises:
         ConfigError: it has another number of training rows within than ``rows``, no row to train
             on or to select by, a split that is none, text to be measured against or to lie within
-            bounds, or opinions that the readout or the objective can't use.
+            bounds, a spread or weight that is none, one medium twice, or opinions that the readout
+            or the objective can't use.
         ManifestError: a column is missing.
         StorageError: it can't be read.
     """
     table = load_manifest(some.manifest, need=("mos", "split", *config.evaluate, *some.within))
     _check_columns(some, table, config)
+    _check_rows(some, table)
     scale = Scale(*some.scale)
     found = TrainingSet(some.name, _within(some, table), some.task, scale, some.attributes)
     count = rows_of(found, "train").num_rows
@@ -75,6 +77,29 @@ def _check_columns(some: SetConfig, table: pa.Table, config: TrainConfig) -> Non
                     f"{key} names column '{column}', which holds {kind} in {some.manifest} (set "
                     f"{some.name}): name columns of numbers"
                 )
+
+
+def _check_rows(some: SetConfig, table: pa.Table) -> None:
+    """Refuses, in rows of any split, spreads and weights that are none, and a medium seen twice."""
+    for column, remedy in (("std", "leave it empty where it isn't known"), ("weight", "0 is none")):
+        if column not in table.column_names:
+            continue
+        values = np.array(table[column].to_pylist(), dtype=np.float64)  # NaN where empty
+        wrong = np.isinf(values) | (values < 0)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ConfigError(
+                f"set {some.name}: item '{table['item_id'][row]}' of {some.manifest} has {column} "
+                f"{values[row]:g}: it must be a number from 0 on, {remedy}"
+            )
+    counts = table["uri"].value_counts().flatten()
+    twice = counts[0].filter(pc.greater(counts[1], 1))
+    if len(twice):
+        items = table.filter(pc.equal(table["uri"], twice[0]))["item_id"].to_pylist()
+        raise ConfigError(
+            f"set {some.name}: items '{items[0]}' and '{items[1]}' of {some.manifest} are one "
+            f"medium, {twice[0]}: keep one of them, with the opinion that counts"
+        )
 
 
 def _within(some: SetConfig, table: pa.Table) -> pa.Table:
