@@ -60,7 +60,9 @@ def test_duplicate_ids() -> None:
 
 def test_nulls() -> None:
     assert "column 'uri' is empty in 1 rows" in refusal(table(uri=["s3://x", None]))
-    assert "column 'mos' is empty in 1 rows" in refusal(table(mos=[1.0, None]), need=("mos",))
+    assert "column 'mos' is empty in 1 rows, the first is row 1 from 0 (item" in refusal(
+        table(mos=[1.0, None]), need=("mos",)
+    )
     check_manifest(table(mos=[1.0, None]), "m")  # nobody asked for it
 
 

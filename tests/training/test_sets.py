@@ -57,7 +57,7 @@ def test_text_to_be_measured_against_is_named_with_its_type(project: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("std", -0.5), ("std", float("inf")), ("weight", -1.0)]
+    ("column", "value"), [("std", -0.5), ("std", 15.0), ("weight", -1.0), ("weight", float("nan"))]
 )
 def test_a_spread_or_weight_that_is_none_is_named_in_any_split(
     column: str, value: float, project: Path, tmp_path: Path

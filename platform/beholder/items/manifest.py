@@ -88,7 +88,11 @@ def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa.Tab
     for column in (*REQUIRED, *need):
         nulls = table[column].null_count
         if nulls:
-            raise ManifestError(f"manifest {name}: column '{column}' is empty in {nulls} rows")
+            row = pc.index(table[column].is_null(), True).as_py()
+            raise ManifestError(
+                f"manifest {name}: column '{column}' is empty in {nulls} rows, the first is row "
+                f"{row} from 0 (item '{table['item_id'][row]}'): fill it in, or leave them out"
+            )
     _check_finite(table, name, need)
     _check_kinds(table, name)
     return table

@@ -353,7 +353,9 @@ class TrainConfig(JobConfig):
 
     name: FolderName = Field(description="name of the run's folder")
     storage: str = Field(description="URI under which the run's folder is made")
-    seed: int = Field(0, ge=0, description="of order, initialisation, dropout and paraphrases")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="of order, initialisation, dropout and paraphrases"
+    )
     sets: tuple[SetConfig, ...] = Field(min_length=1, description="the mix")
     mixing: Literal["concatenate", "weighted"] = Field(
         "concatenate",

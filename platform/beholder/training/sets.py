@@ -81,16 +81,23 @@ def _check_columns(some: SetConfig, table: pa.Table, config: TrainConfig) -> Non
 
 def _check_rows(some: SetConfig, table: pa.Table) -> None:
     """Refuses, in rows of any split, spreads and weights that are none, and a medium seen twice."""
-    for column, remedy in (("std", "leave it empty where it isn't known"), ("weight", "0 is none")):
+    remedies = {
+        "std": f"in the unit of its scale {list(some.scale)}, empty where it isn't known",
+        "weight": "empty for 1",
+    }
+    for column, remedy in remedies.items():
         if column not in table.column_names:
             continue
         values = np.array(table[column].to_pylist(), dtype=np.float64)  # NaN where empty
-        wrong = np.isinf(values) | (values < 0)
+        widest = some.scale[1] - some.scale[0] if column == "std" else np.finfo(float).max
+        wrong = (values < 0) | (values > widest)
+        if column == "weight":
+            wrong |= np.isnan(values) & table[column].is_valid().to_numpy()
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ConfigError(
                 f"set {some.name}: item '{table['item_id'][row]}' of {some.manifest} has {column} "
-                f"{values[row]:g}: it must be a number from 0 on, {remedy}"
+                f"{values[row]:g}: give a number from 0 on, {remedy}"
             )
     counts = table["uri"].value_counts().flatten()
     twice = counts[0].filter(pc.greater(counts[1], 1))
@@ -137,6 +144,14 @@ def _check_labels(some: SetConfig, found: TrainingSet, config: TrainConfig) -> N
                 f"set {some.name}: item '{item}' has no std, which soft labels and graded pairs "
                 "need: fill it in, or set assume_std: true to take a fifth of the scale"
             )
+    outside = (mos < found.scale.minimum) | (mos > found.scale.maximum)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ConfigError(
+            f"set {some.name}: item '{rows['item_id'][row]}' of {some.manifest} has mos "
+            f"{mos[row]:g}, outside its declared scale {list(some.scale)}: declare the scale that "
+            "its raters could answer on, or leave the row out with sets.within"
+        )
     try:
         readout.targets(mos, std, found.scale, _votes(some, rows, config))
     except ValueError as error:
