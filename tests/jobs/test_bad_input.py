@@ -108,7 +108,7 @@ def test_labels_off_their_scale(run, tmp_path: Path) -> None:
     path = _manifest(tmp_path / "m.parquet", **columns)
     sets = {f"sets.{i}.manifest": path for i in range(3)}
     line = run(*TRAIN, *_sets(**sets, storage=str(tmp_path / "runs"), evaluate="[mos]"))
-    assert "'b' has mos 71.5, outside its declared scale [1.0, 5.0]" in line
+    assert f"'b' of {path} has mos 71.5, outside its declared scale [1.0, 5.0]" in line
 
 
 def test_an_unknown_config_key(run) -> None:

@@ -16,7 +16,7 @@ from beholder.training.config import TrainConfig
 from beholder.training.feed import Opinion, labels_of
 from beholder.training.plan import training_rows
 from beholder.training.run import train
-from beholder.training.sets import load_set
+from beholder.training.sets import load_set, look_for_media
 
 ROWS = 40
 
@@ -174,3 +174,19 @@ def test_a_set_has_a_density_of_its_own(project: Path) -> None:
         load_config(
             TrainConfig, project / "configs/train/onealign_pocket.yaml", ["sets.0.density=cdf"]
         )
+
+
+def test_media_that_are_not_there_are_named_before_anything_starts(
+    project: Path, tmp_path: Path
+) -> None:
+    uris = [str(tmp_path / f"{i}.jpg") for i in range(ROWS)]
+    for uri in uris:
+        Path(uri).write_bytes(b"")
+    own = [f"sets.0.manifest={manifest(tmp_path, uri=uris)}", "evaluate=[mos]"]
+    config = load_config(TrainConfig, project / "configs/train/onealign_pocket.yaml", own)
+    mix = load_set(config.sets[0], config).table
+    look_for_media(mix, config)
+    for uri in uris[:3]:
+        Path(uri).unlink()
+    with pytest.raises(UserError, match=r"media of 3 of 40 rows .* the first with '.*jpg does not"):
+        look_for_media(mix, config)

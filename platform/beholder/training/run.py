@@ -51,7 +51,7 @@ from beholder.training.golden_panel import panel_of
 from beholder.training.loop import Mix, Trainer
 from beholder.training.measure import measure
 from beholder.training.order import order_of
-from beholder.training.sets import load_set, rows_of
+from beholder.training.sets import load_set, look_for_media, rows_of
 from beholder.training.start import start_backbone
 from beholder.training.stream import StreamedPixels
 
@@ -76,6 +76,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
     order_of(config, mix.filter(pc.equal(mix["split"], "train"))["set"].to_pylist())
     start_backbone(config, weights=False)
+    look_for_media(mix, config)
     connect()  # only now: what is wrong with the input is said without a cluster
     claim(run, config, mix)
     if config.cache_features and not exists(f"{run}/states.parquet"):

@@ -1,6 +1,7 @@
 """A run's data sets, checked against what its config expects of them."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,16 @@ from beholder.datasets import TrainingSet, few_shot
 from beholder.datasets.manifests import load_manifest
 from beholder.datasets.splits import SPLITS
 from beholder.logs import event
+from beholder.media.storage import exists
 from beholder.opinions import Scale
 from beholder.readouts import Votes, make_readout
 from beholder.training.config import SetConfig, TrainConfig
+from beholder.training.feed import refuse_failures
 
 log = logging.getLogger(__name__)
 
+LOOKED_FOR = 256
+"""Media that are asked for before training starts: a second's work on S3."""
 NO_TEST_ROWS = "no row in split 'test'"
 """Why a set is not measured at the end of a run."""
 
@@ -175,6 +180,22 @@ def _votes(some: SetConfig, rows: pa.Table, config: TrainConfig) -> Votes | None
             f"set {some.name}: item '{item}' has no votes, {asks}: leave it out, or set both to 0"
         )
     return votes
+
+
+def look_for_media(mix: pa.Table, config: TrainConfig) -> None:
+    """Asks whether some of the mix's media are there, before workers find that they are not.
+
+    Raises:
+        UserError: of a seeded sample more are missing than may fail; names the first.
+        StorageError: the storage can't be used.
+    """
+    drawn = np.random.default_rng(config.seed).permutation(mix.num_rows)[:LOOKED_FOR]
+    uris = mix["uri"].take(pa.array(drawn)).to_pylist()
+    with ThreadPoolExecutor(16) as pool:
+        there = list(pool.map(exists, uris))
+    missing = [uri for uri, found in zip(uris, there, strict=True) if not found]
+    messages = [f"{uri} does not exist" for uri in missing]
+    refuse_failures(len(missing), len(uris), config.max_failed, messages)
 
 
 def rows_of(one: TrainingSet, *splits: str) -> pa.Table:
