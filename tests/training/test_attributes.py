@@ -262,7 +262,7 @@ COLOURED = "sets.1.attributes={color: color, depth of field: dof}"
 def _manifest(folder: Path, **changes: object) -> str:
     table = {
         "item_id": [f"i{i}" for i in range(4)],
-        "uri": ["a"] * 4,
+        "uri": ["a", "b", "c", "d"],
         "kind": ["image"] * 4,
         "mos": [2.0, 3.0, 4.0, 3.0],
         "color": [1.0, None, 5.0, 2.0],
