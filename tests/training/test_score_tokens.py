@@ -297,7 +297,7 @@ def _manifest(folder: Path, **changes: object) -> Path:
     count = 4
     table = {
         "item_id": [f"i{i}" for i in range(count)],
-        "uri": ["a"] * count,
+        "uri": [f"uri {i}" for i in range(count)],
         "kind": ["image"] * count,
         "mos": [2.0, 3.0, 4.0, 3.0],
         "votes": [[0, 9, 0, 0, 0], [1, 2, 3, 2, 1], [0, 0, 0, 9, 0], [0, 0, 9, 0, 0]],
