@@ -347,7 +347,9 @@ def job_arguments(
     for flag, text in flags.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text, dest=f"flag {flag}")
     for option, key in options.items():
-        parser.add_argument(f"--{option}", dest=f"option {option}", help=f"the same as --set {key}")
+        parser.add_argument(
+            f"--{option}", dest=f"option {option}", metavar="VALUE", help=f"the same as --set {key}"
+        )
     parsed = vars(parser.parse_args(list(argv)))
     given = {key: parsed[f"option {option}"] for option, key in options.items()}
     quoted = [f"{k}={yaml.safe_dump(v)}" for k, v in given.items() if v is not None]

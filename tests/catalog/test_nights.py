@@ -16,7 +16,6 @@ from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import MANIFEST
 from beholder.catalog.plan import Plan, make_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
-from beholder.catalog.record import Record
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.catalog.tables import CHUNK
 
@@ -42,18 +41,7 @@ def scored(planned: pa.Table) -> pa.Table:
 
 
 def publish_night(plan: Plan, layout: Layout, parent: Snapshot | None) -> Snapshot:
-    draft = Record(
-        id=plan.run,
-        parent=plan.parent,
-        created_at=datetime.now(UTC),
-        buckets=plan.buckets,
-        scorer=plan.scorer,
-        fingerprint=plan.fingerprint,
-        tasks=plan.tasks,
-        manifest={"uri": plan.manifest.uri, "version": plan.manifest.version},
-        config=plan.config,
-        counts=plan.tally.counts,
-    )
+    draft = plan.draft(plan.config)
     chunks = [
         DoneChunk(rows["item_id"], scored(rows), "data") for rows in read_rows(layout, plan.files)
     ]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Literal
 
 import ray
@@ -243,18 +242,7 @@ def _prepared(
     config: NightlyConfig, plan: Plan, parent: Snapshot | None, commits: Mapping[int, Commit]
 ) -> Record:
     layout = Layout(config.catalog)
-    draft = Record(
-        id=plan.run,
-        parent=plan.parent,
-        created_at=datetime.now(UTC),
-        buckets=plan.buckets,
-        scorer=plan.scorer,
-        fingerprint=plan.fingerprint,
-        tasks=plan.tasks,
-        manifest={"uri": plan.manifest.uri, "version": plan.manifest.version},
-        config=config.model_dump(mode="json"),
-        counts=plan.tally.counts,
-    )
+    draft = plan.draft(config.model_dump(mode="json"))
     settled = read_rows(layout, plan.settled)
     return prepare(layout, draft, parent, _done(layout, plan, commits), settled)
 

@@ -20,7 +20,7 @@ from beholder.catalog.config import BUCKETS, NightlyConfig
 from beholder.catalog.estimate import Estimate, Rates, estimate, measured_rates
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import ManifestFiles
-from beholder.catalog.record import Stored, read_if_there
+from beholder.catalog.record import Record, Stored, read_if_there
 from beholder.catalog.selection import Tally, select
 from beholder.catalog.snapshot import Snapshot
 from beholder.catalog.survey import Cut, Survey, survey
@@ -78,6 +78,25 @@ class Plan(Aim):
         for file in self.files:
             for group in file.reached:
                 yield Chunk(file.first + group, file.path, group, file.groups[group])
+
+    def draft(self, config: dict[str, Any]) -> Record:
+        """The record of the snapshot that this plan makes, without files.
+
+        Args:
+            config: of the run that carries it out, resolved.
+        """
+        return Record(
+            id=self.run,
+            parent=self.parent,
+            created_at=datetime.now(UTC),
+            buckets=self.buckets,
+            scorer=self.scorer,
+            fingerprint=self.fingerprint,
+            tasks=self.tasks,
+            manifest={"uri": self.manifest.uri, "version": self.manifest.version},
+            config=config,
+            counts=self.tally.counts,
+        )
 
 
 def make_plan(
