@@ -381,6 +381,24 @@ def test_an_item_that_changed_back_is_looked_at_again(night: Night) -> None:
     assert night.planned(plan)["a"]["known_sha256"] == held(row)["sha256"]
 
 
+def test_a_person_may_have_failures_tried_again_whatever_their_policy(night: Night) -> None:
+    rows = [said("denied"), said("changed"), said("gone"), said("scored")]
+    state = parent([
+        failed(rows[0], FailureCode.FETCH_DENIED, attempts=99),
+        failed(rows[1], FailureCode.FETCH_CHANGED),
+        failed(rows[2], FailureCode.FETCH_NOT_FOUND),
+        held(rows[3]),
+    ])  # fmt: skip
+    night.say(rows)
+    again = ("fetch.denied", "fetch.changed")
+    plan = make_plan(night.config(), state, outline(), RUN, again)
+    planned = night.planned(plan)
+    assert planned.keys() == {"denied", "changed"}
+    assert planned["denied"]["etag"] == rows[0]["etag"]
+    assert planned["changed"]["etag"] is None  # whatever is there by now
+    assert plan.tally.retried == {"fetch.denied": 1, "fetch.changed": 1}
+
+
 def test_retries_end(night: Night) -> None:
     timeout = FailureCode.FETCH_TIMEOUT
     rows = [said("some"), said("enough"), said("never")]
