@@ -30,12 +30,13 @@ from beholder.training.adapters import (
     merge_adapters,
     remove_adapters,
 )
-from beholder.training.config import LoraConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.engine import whole_state
 from beholder.training.feed import CachedStates, MediaSource, Opinion, calibrate, opinions
 from beholder.training.folds import mix_of, train_rows
 from beholder.training.loop import Mix, Trainer
 from beholder.training.model import freeze
+from beholder.training.model_config import LoraConfig
 from beholder.training.plan import describe_run
 from beholder.training.start import start_backbone
 

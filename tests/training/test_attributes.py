@@ -22,8 +22,9 @@ from beholder.opinions import Scale
 from beholder.readouts import LevelReadout, ScoreTokenReadout
 from beholder.scoring import Scorer, ScorerError, TaskSpec
 from beholder.training.batch import TrainBatch
-from beholder.training.config import ObjectiveConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.feed import BatchBuilder, CachedStates, Looked, MediaSource, Opinion
+from beholder.training.learning_config import ObjectiveConfig
 from beholder.training.loop import Mix, Trainer
 from beholder.training.objective import Objective
 from beholder.training.objectives import smooth_l1

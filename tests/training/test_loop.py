@@ -15,9 +15,11 @@ from beholder.backbones.pocket.tower import Tower
 from beholder.config import load_config
 from beholder.errors import UserError
 from beholder.opinions import Scale
-from beholder.training.config import LevelsConfig, ObjectiveConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.feed import CachedStates, Opinion, calibrate
+from beholder.training.learning_config import ObjectiveConfig
 from beholder.training.loop import Mix, Trainer
+from beholder.training.readout_config import LevelsConfig
 
 pytestmark = pytest.mark.usefixtures("world")
 

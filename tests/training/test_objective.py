@@ -13,8 +13,8 @@ from beholder.backbones.pocket.tower import Tower
 from beholder.opinions import Scale
 from beholder.readouts import LevelReadout, Readout, ScoreTokenReadout
 from beholder.training.batch import TrainBatch
-from beholder.training.config import ObjectiveConfig
 from beholder.training.feed import BatchBuilder, Looked, Opinion
+from beholder.training.learning_config import ObjectiveConfig
 from beholder.training.objective import Objective
 from beholder.training.objectives import fidelity_loss, score_moments, soft_label_kl
 from beholder.training.order import FILLER

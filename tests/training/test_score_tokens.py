@@ -23,7 +23,7 @@ from beholder.opinions import Scale, ScoreDistribution
 from beholder.readouts import ScoreTokenReadout
 from beholder.scoring import Scorer, TaskSpec
 from beholder.training.batch import TrainBatch
-from beholder.training.config import ObjectiveConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.feed import (
     BatchBuilder,
     CachedStates,
@@ -32,6 +32,7 @@ from beholder.training.feed import (
     Opinion,
     opinions,
 )
+from beholder.training.learning_config import ObjectiveConfig
 from beholder.training.loop import Mix, Trainer
 from beholder.training.objective import Objective
 from beholder.training.objectives import earth_movers_distance, smooth_l1, soft_cross_entropy

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from beholder.backbones import Backbone
 from beholder.config import ConfigError
 from beholder.scoring.adapter import DOWN, UP, merged
-from beholder.training.config import LoraConfig
+from beholder.training.model_config import LoraConfig
 
 _MARK = ".lora_"
 _BASE = ".base_layer."

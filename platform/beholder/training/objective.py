@@ -12,7 +12,7 @@ from torch import Tensor
 
 from beholder.backbones.contract import IGNORED
 from beholder.training.batch import TrainBatch
-from beholder.training.config import ObjectiveConfig
+from beholder.training.learning_config import ObjectiveConfig
 from beholder.training.objectives import (
     answer_cross_entropy,
     closed_soft_label_kl,

@@ -10,9 +10,10 @@ from beholder.config import ConfigError, dump_config
 from beholder.datasets import concatenate, few_rows
 from beholder.media.storage import StorageError, exists
 from beholder.readouts import make_readout
-from beholder.training.config import SetConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.model import freeze
 from beholder.training.order import Order, order_of
+from beholder.training.set_config import SetConfig
 from beholder.training.sets import NO_TEST_ROWS, load_set, rows_of
 from beholder.training.start import sketch
 

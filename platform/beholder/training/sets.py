@@ -16,8 +16,9 @@ from beholder.logs import event
 from beholder.media.storage import exists
 from beholder.opinions import Scale
 from beholder.readouts import Votes, make_readout
-from beholder.training.config import SetConfig, TrainConfig
+from beholder.training.config import TrainConfig
 from beholder.training.feed import refuse_failures
+from beholder.training.set_config import SetConfig
 
 log = logging.getLogger(__name__)
 
