@@ -53,9 +53,14 @@ def ncm(probs: ArrayLike, true: ArrayLike) -> float:
         ValueError: a shape doesn't fit, probabilities are negative, not finite or don't sum to
             1 within 1e-4, or an opinion is not finite or doesn't round into [0, 10).
     """
+    return float(ncm_errors(probs, true).mean())
+
+
+def ncm_errors(probs: ArrayLike, true: ArrayLike) -> NDArray[np.float64]:
+    """The squared errors of which :func:`ncm` is the mean, for intervals. (N,)."""
     p = _distributions(probs)
     digits = _true_digits(true, p)
-    return _mean_square(p @ np.arange(DIGITS), digits)
+    return _squares(p @ np.arange(DIGITS), digits)
 
 
 def ncm_star(
@@ -75,6 +80,13 @@ def ncm_star(
         ValueError: as :func:`ncm`, or ``renormalised`` is asked where a true digit has all of
             the probability, so that nothing is left to renormalise.
     """
+    return float(ncm_star_errors(probs, true, form).mean())
+
+
+def ncm_star_errors(
+    probs: ArrayLike, true: ArrayLike, form: WithoutTrue = WithoutTrue.RENORMALISED
+) -> NDArray[np.float64]:
+    """The squared errors of which :func:`ncm_star` is the mean, for intervals. (N,)."""
     p = _distributions(probs)
     digits = _true_digits(true, p)
     others = np.where(np.arange(DIGITS) == digits[..., None], 0.0, p)
@@ -88,11 +100,11 @@ def ncm_star(
                 "nothing for NCM*: take the softmax in double precision"
             )
         others = others / left
-    return _mean_square(others @ np.arange(DIGITS), digits)
+    return _squares(others @ np.arange(DIGITS), digits)
 
 
-def _mean_square(expected: NDArray[np.float64], digits: NDArray[np.int64]) -> float:
-    return float(((_number(expected) - _number(digits)) ** 2).mean())
+def _squares(expected: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray((_number(expected) - _number(digits)) ** 2)
 
 
 def _number(digits: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beholder.errors import UserError
+from beholder.evaluation.scored_digits import DIGITS, ScoredDigits, places_of, scored_digits
 from beholder.evaluation.table import INVERSE_MAPS
 from beholder.opinions import LEVEL_WORDS, Levels, Scale, vote_distribution
 
@@ -68,6 +69,8 @@ class Predictions:
         levels: of a scorer whose scores are 1..K, over the set's scale.
         failures: failed items by code.
         fingerprint: of the scorer; "" for an ensemble.
+        digits: of a scorer that reads numbers digit by digit, for NCM and NCM*.
+        without_digits: why there are none, of a scorer that writes numbers.
     """
 
     rows: Rows
@@ -79,6 +82,8 @@ class Predictions:
     levels: Levels | None
     failures: Mapping[str, int]
     fingerprint: str
+    digits: ScoredDigits | None = None
+    without_digits: str | None = None
 
 
 # --- opinions -------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ def predictions_of(scorer: str, opinions: Opinions, scores: pa.Table) -> Predict
             f"{_because(failures)}: two are the least for a correlation"
         )
     found = table.take(pa.array(order))
-    return _predictions(where, opinions.levels.scale, found, at[order], dict(failures))
+    return _predictions(where, opinions, found, at[order], dict(failures))
 
 
 def _because(failures: Mapping[str, int]) -> str:
@@ -208,8 +213,9 @@ def _because(failures: Mapping[str, int]) -> str:
 
 
 def _predictions(
-    where: str, scale: Scale, table: pa.Table, rows: Rows, failures: Mapping[str, int]
+    where: str, opinions: Opinions, table: pa.Table, rows: Rows, failures: Mapping[str, int]
 ) -> Predictions:
+    scale = opinions.levels.scale
     prints = sorted(set(table["fingerprint"].to_pylist()))
     if len(prints) > 1:
         raise MatrixError(f"{where}: the pass mixes scores of {prints}: score the set anew")
@@ -219,16 +225,20 @@ def _predictions(
     mean, std = _column(table, "mean"), _column(table, "std")
     assert mean is not None
     levels = None if support is None else _levels(support, scale)
+    probs = None if points else np.array(table["probs"].to_pylist(), dtype=np.float64)  # (n, K)
+    digits, without = _digits(table, support, probs, own, scale.to_unit(opinions.mos[rows]))
     return Predictions(
         rows=rows,
         mean=mean,
-        mode=None if support is None else _modes(support, table),
+        mode=None if support is None or probs is None else _modes(support, probs),
         mass=_column(table, "mass"),
         on_scale=_on_set_scale(mean, std, own, levels, scale),
         std=std,
         levels=levels,
         failures=failures,
         fingerprint=prints[0],
+        digits=digits,
+        without_digits=without,
     )
 
 
@@ -237,11 +247,31 @@ def _column(table: pa.Table, name: str) -> Array | None:
     return None if table[name].null_count else table[name].to_numpy().astype(np.float64)
 
 
-def _modes(support: Array, table: pa.Table) -> Array | None:
-    if len(support) < 2:
-        return None
-    probs = np.array(table["probs"].to_pylist(), dtype=np.float64)  # (n, K)
-    return support[probs.argmax(axis=1)]
+def _modes(support: Array, probs: Array) -> Array | None:
+    return None if len(support) < 2 else support[probs.argmax(axis=1)]
+
+
+def _digits(
+    table: pa.Table, support: Array | None, probs: Array | None, own: Scale, unit: Array
+) -> tuple[ScoredDigits | None, str | None]:
+    """The digits of numbers read digit by digit, or why a scorer of numbers has none."""
+    if own != Scale(0, DIGITS):
+        return None, None
+    if support is None or probs is None:
+        return None, (
+            "its scores are numbers as they were written (reading: greedy), which keep no digit's "
+            "probabilities: score with reading tree"
+        )
+    if places_of(support) is None:
+        return None, None
+    single = np.array([len(means or ()) < 2 for means in table["clip_means"].to_pylist()])
+    found = scored_digits(probs, own.from_unit(unit), single)
+    if not len(found.rows):
+        return (
+            None,
+            "no item is one clip (the digits of several are a mixture) that can be measured",
+        )
+    return found, None
 
 
 def _levels(support: Array, scale: Scale) -> Levels | None:

@@ -22,6 +22,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     parts += ["## Errors on the set's own scale", _MAPS_NOTE, _errors(cells)]
     parts += _optional("## Distributions", _DISTRIBUTIONS_NOTE, _distributions(cells))
     parts += _optional("## Spread", _SPREAD_NOTE, _spread(cells))
+    parts += _optional("## Digits as one number", _DIGITS_NOTE, _digits(cells))
     parts += ["## By level", _LEVELS_NOTE, _levels(cells)]
     parts += _optional("## Likeliest level against expectation", _MODE_NOTE, _mode(cells))
     parts += _optional("## Paired comparisons", _PAIRS_NOTE, _pairs(evaluation))
@@ -50,6 +51,13 @@ _SPREAD_NOTE = (
     "Covered: part of people's opinions inside the predicted central 50, 80 and 95% intervals. "
     "Std ratio: predicted / people's, 1 is right. Std slope: 1 where differences in predicted "
     "std are real, 0 where they say nothing. Mass: probability on the level words."
+)
+_DIGITS_NOTE = (
+    "NCM and NCM* of RealQA (Eq. 5 to 7; NCM* renormalised), in squared units of 0..10, lower is "
+    "better. Behind: each digit is read behind the true ones, as in a training run's validations, "
+    "or behind the written ones (reading: eq4); the two are not to be compared. Followed: part of "
+    "the items whose digits were all looked at behind the true ones; of the others the last are "
+    "taken as even. Items: of one clip."
 )
 _LEVELS_NOTE = (
     "Level: the word that an item's mos falls in. Bias: predicted less true, in the unit of mos. "
@@ -208,6 +216,22 @@ def _spread(cells: Sequence[Measured]) -> str:
         if c is not None or cell.metrics.mass is not None:
             rows.append([cell.set, cell.scorer, through, *found, mass])
     return markdown_table(("set", "scorer", "map", *head), rows, left=3)
+
+
+def _digits(cells: Sequence[Measured]) -> str:
+    """NCM and NCM*, and a line for each scorer of numbers that has neither."""
+    rows, lines = [], []
+    for cell in _by_set(cells):
+        if cell.without_continuity is not None:
+            rows.append([cell.set, cell.scorer, "-", "-", "-", "", ""])
+            lines.append(f"- {cell.scorer} on {cell.set}: {cell.without_continuity}.")
+        if (c := cell.continuity) is not None:
+            measured = (_with(c.ncm, c.ncm_interval), _with(c.ncm_star, c.ncm_star_interval))
+            followed = f"{c.followed:.1%}" if c.behind == "true" else "-"
+            rows.append([cell.set, cell.scorer, c.behind, str(c.items), followed, *measured])
+    head = ("set", "scorer", "behind", "items", "followed", "NCM", "NCM*")
+    why = "\n".join(["Neither NCM nor NCM*:\n", *lines]) if lines else ""
+    return "\n\n".join(part for part in (markdown_table(head, rows, left=3), why) if part)
 
 
 def _levels(cells: Sequence[Measured]) -> str:

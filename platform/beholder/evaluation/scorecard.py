@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from beholder.evaluation import correlations
 from beholder.evaluation.bootstrap import Interval, Statistic, clustered_interval
 from beholder.evaluation.comparison import Difference, compare
+from beholder.evaluation.digits import ncm_errors, ncm_star_errors
 from beholder.evaluation.ensembles import common_rows
 from beholder.evaluation.matrix import MatrixError, Opinions, Predictions
+from beholder.evaluation.scored_digits import ScoredDigits
 from beholder.evaluation.table import RESAMPLES, Metrics, evaluate
 from beholder.opinions import gaussian_kl, gaussian_w2
 
@@ -60,6 +62,31 @@ class LevelsOnly:
 
 
 @dataclass(frozen=True)
+class Continuity:
+    """Whether a scorer reads its digits as one number (RealQA, Eq. 5 to 7).
+
+    Attributes:
+        items: of one clip, that have probabilities of all digits.
+        behind: the digits before each are the ``true`` or the ``written`` ones, see
+            :mod:`beholder.evaluation.scored_digits`.
+        followed: part of the items whose every digit was looked at; the others' later digits
+            are even.
+        ncm: NCM, in squared units of 0..10.
+        ncm_interval: None with a single source.
+        ncm_star: NCM*, renormalised.
+        ncm_star_interval: None with a single source.
+    """
+
+    items: int
+    behind: str
+    followed: float
+    ncm: float
+    ncm_interval: Interval | None
+    ncm_star: float
+    ncm_star_interval: Interval | None
+
+
+@dataclass(frozen=True)
 class Measured:
     """One scorer on one set.
 
@@ -78,6 +105,8 @@ class Measured:
         levels: by the level of the opinion, worst first; levels without items are left out.
         levels_only: None where there is no distribution.
         fingerprint: the scorer's; "" for an ensemble.
+        continuity: of a scorer that reads numbers digit by digit.
+        without_continuity: why there is none, of a scorer that writes numbers.
     """
 
     scorer: str
@@ -92,6 +121,8 @@ class Measured:
     levels: tuple[LevelRow, ...]
     levels_only: LevelsOnly | None
     fingerprint: str
+    continuity: Continuity | None
+    without_continuity: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready form; intervals are ``[low, high]``."""
@@ -154,6 +185,31 @@ def measure_scorer(
         levels=tuple(_by_level(said, opinions, mos, sources, seed)),
         levels_only=_levels_only(said, mos, sources, seed),
         fingerprint=said.fingerprint,
+        continuity=None if said.digits is None else _continuity(said.digits, sources, seed),
+        without_continuity=said.without_digits,
+    )
+
+
+def _continuity(digits: ScoredDigits, sources: NDArray[np.str_], seed: int) -> Continuity:
+    groups = sources[digits.rows]
+
+    def mean(errors: Array) -> tuple[float, Interval | None]:
+        if len(set(groups)) < 2:
+            return float(errors.mean()), None
+        return float(errors.mean()), clustered_interval(
+            _mean, errors, errors, groups, RESAMPLES, seed
+        )
+
+    ncm, ncm_interval = mean(ncm_errors(digits.probs, digits.true))
+    star, star_interval = mean(ncm_star_errors(digits.probs, digits.true))
+    return Continuity(
+        items=len(digits.rows),
+        behind=digits.behind,
+        followed=digits.followed,
+        ncm=ncm,
+        ncm_interval=ncm_interval,
+        ncm_star=star,
+        ncm_star_interval=star_interval,
     )
 
 
