@@ -159,6 +159,31 @@ def test_rules_across_fields(tmp_path: Path) -> None:
     assert faults(path) == [f"{path}: a long run needs a mix"]
 
 
+class Mixed(JobConfig):
+    """A config that needs at least one source."""
+
+    mix: tuple[Source, ...] = Field(min_length=1)
+    """Sources."""
+
+
+@pytest.mark.parametrize(
+    ("mix", "sentence"),
+    [
+        (
+            "[{uri: a, weight: much}]",
+            "--set: 'mix.0.weight' is 'much': input should be a",
+        ),
+        ("[{uri: 3}]", "--set: 'mix.0.uri' is 3: input should be a valid string"),
+        ("[]", "--set: 'mix' is []: tuple should have at least 1 item"),
+    ],
+)
+def test_the_only_entry_of_a_list_is_not_also_missing(mix: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(Mixed, None, [f"mix={mix}"])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(sentence)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -177,6 +202,11 @@ def test_a_missing_file_is_named() -> None:
     assert faults(Path("nowhere.yaml")) == [
         "config file 'nowhere.yaml' does not exist: name one of configs/"
     ]
+
+
+def test_a_key_is_given_once_in_an_override_too() -> None:
+    (line,) = faults(None, "optimiser={lr: 1, lr: 2}", "steps=1")
+    assert "--set optimiser={lr: 1, lr: 2}: the value is not YAML: give key 'lr' once" in line
 
 
 @pytest.mark.parametrize(
@@ -233,6 +263,12 @@ from beholder.config import ConfigError, run_job
 def main(argv):
     if argv == ["user"]:
         raise ConfigError("key 'x' is wrong: mend it")
+    if argv == ["ray"]:
+        class Ray:
+            def shutdown():
+                print("(Worker pid=7) a line that came late", file=sys.stderr)
+        sys.modules["ray"] = Ray
+        raise ConfigError("key 'x' is wrong: mend it")
     if argv == ["defect"]:
         raise RuntimeError("boom")
     if argv == ["long"]:
@@ -269,6 +305,18 @@ def test_a_job_ends_in_one_sentence(
     assert (ended.stderr.strip().splitlines() or [""])[-1] == last_line
     if not traceback and last_line:
         assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_the_sentence_stands_behind_what_workers_still_say(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB, "utf-8")
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, str(job), "ray"], env=environment, capture_output=True, text=True
+    )
+    late, last = ended.stderr.strip().splitlines()
+    assert "came late" in late
+    assert last == "error: key 'x' is wrong: mend it"
 
 
 def test_a_reader_that_has_seen_enough_is_no_defect(tmp_path: Path) -> None:

@@ -91,3 +91,24 @@ def test_every_job_takes_one_and_saves_none(
     with pytest.raises(SystemExit):
         job_arguments(Run, ["--help"], "Runs.")
     assert "base: OTHER.yaml" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "name: a\nseed: 1\nname: b\n",
+            "is not YAML: give key 'name' once, not again in line 3, column 1",
+        ),
+        ("x:\n  - {a: 1, b: 2, a: 3}\n", "give key 'a' once, not again in line 2, column 18"),
+    ],
+)
+def test_a_key_is_given_once(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        read_config_file(tmp_path / "a.yaml")
+
+
+def test_one_key_of_two_mappings_is_two_keys(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("sets: [{a: 1}, {a: 2}]\nin: {a: {a: 3}}\n")
+    assert read_config_file(tmp_path / "a.yaml")["sets"] == [{"a": 1}, {"a": 2}]

@@ -8,6 +8,9 @@ import pytest
 EQUATIONS = {
     # Q-Align
     "Q-Align 1": "opinions/test_levels.py::test_edges",
+    "Q-Align 1, released ranges": (
+        "opinions/test_levels.py::test_trimmed_range_drops_a_thousandth_at_each_end"
+    ),
     "Q-Align 2": "opinions/test_levels.py::test_inverse_maps",
     "Q-Align 3": "readouts/test_levels.py::test_only_differences_between_levels_count",
     "Q-Align 4": "readouts/test_levels.py::test_printed_logits",
@@ -28,7 +31,10 @@ EQUATIONS = {
     "DeQA-Score 8": "training/objectives/test_fidelity.py::test_fidelity_by_hand",
     "DeQA-Score 9": "training/objectives/test_pair.py::test_each_weight_multiplies_its_part",
     # ROC4MLLM
-    "ROC4MLLM 1 and 2": "training/test_objectives.py::test_it_is_the_weighted_mean",
+    "ROC4MLLM 1, of digits": (
+        "readouts/test_digits.py::test_only_the_tree_sees_that_399_and_400_are_neighbours"
+    ),
+    "ROC4MLLM 2": "training/test_objectives.py::test_it_is_the_weighted_mean",
     "ROC4MLLM 3": "training/test_objective.py::test_only_coupled_text_pulls_an_exact_score_away",
     "ROC4MLLM 4": "readouts/test_levels.py::test_printed_logits",
     "ROC4MLLM 5": "readouts/test_score_tokens.py::test_scores_by_hand",
@@ -41,12 +47,30 @@ EQUATIONS = {
     "RealQA 3": "evaluation/test_digits.py::test_uniform_digits",
     "RealQA 4": "readouts/test_digits.py::test_equation_4_goes_along_the_written_digits",
     "RealQA 5": "evaluation/test_digits.py::test_ncm_is_the_mean_over_rows_of_the_expectation",
+    "RealQA 5, of finished scores": (
+        "evaluation/test_scored_digits.py::"
+        "test_a_whole_tree_gives_what_logits_behind_the_true_digits_give"
+    ),
     "RealQA 6": "evaluation/test_digits.py::test_both_forms_of_ncm_star",
     "RealQA 7": "evaluation/test_digits.py::test_the_true_digit_of_every_place_is_left_out",
-    "RealQA 4.6 (regression)": (
+    "RealQA, section 4.6 (regression)": (
         "readouts/test_regression.py::test_a_score_is_the_sigmoid_of_a_linear_map"
     ),
 }
+
+
+NUMBERED = {"Q-Align": 8, "DeQA-Score": 9, "ROC4MLLM": 6, "RealQA": 7}
+"""By paper, its last numbered equation. None is left out. Of ROC4MLLM's Eq. 1, the likeliest token
+of the whole vocabulary, there is what scores need: written digits (``reading: greedy``); answers
+here are not free text but one sentence with open slots."""
+
+
+def test_every_numbered_equation_is_in_the_index() -> None:
+    found: dict[str, set[int]] = {}
+    for name in (n for n in EQUATIONS if "section" not in n):
+        paper, first, last = re.match(r"(\S+) (\d)(?: to (\d))?", name).groups()
+        found.setdefault(paper, set()).update(range(int(first), int(last or first) + 1))
+    assert found == {paper: set(range(1, last + 1)) for paper, last in NUMBERED.items()}
 
 
 @pytest.mark.parametrize("place", EQUATIONS.values(), ids=list(EQUATIONS))

@@ -26,7 +26,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from beholder.config_files import read_config_file, yaml_fault
+from beholder.config_files import parse_yaml, read_config_file, yaml_fault
 from beholder.errors import ConfigError, UserError
 from beholder.logs import setup_logging
 
@@ -93,7 +93,7 @@ def _override(data: dict[str, Any], text: str) -> str:
     if not equals or not key:
         raise ConfigError(f"--set {text}: write it as key=value")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: the value is not YAML: {yaml_fault(error)}") from None
     *parents, last = key.split(".")
@@ -131,7 +131,12 @@ def _faults(
 ) -> list[str]:
     """One sentence a key. A union's branches all complain of one key: they share its sentence."""
     lines: dict[str, list[str]] = {}
-    for fault in error.errors():
+    found = error.errors()
+    for fault in found:
+        depth = len(fault["loc"])
+        inside = (o for o in found if o is not fault and o["loc"][:depth] == fault["loc"])
+        if fault["type"] == "too_short" and any(inside):
+            continue  # a list counts as empty where its only entry is faulty, which is said
         key = _key(data, fault["loc"], missing=fault["type"] == "missing")
         choice = fault["ctx"] if fault["type"] == "union_tag_invalid" else None
         if choice:  # of several sections, by one of their keys
@@ -146,7 +151,9 @@ def _faults(
             text = f"'{key}' is missing: {_meaning(model_class, key)}"
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            named = f"'{key}' is {_shown(fault['input'])}: " if key else ""
+            # A section's own message names what is wrong: its whole content doesn't.
+            shown = "" if isinstance(fault["input"], Mapping) else f" is {_shown(fault['input'])}"
+            named = f"'{key}'{shown}: " if key else ""
             text = named + message[:1].lower() + message[1:]
         lines.setdefault(f"{source}: {key}", []).append(f"{source}: {text}")
     return [min(texts, key=len) for texts in lines.values()]
@@ -357,6 +364,15 @@ def job_arguments(
     return JobArguments(config, {flag: parsed[f"flag {flag}"] for flag in flags})
 
 
+def _end_ray() -> None:
+    """Ends a job's connection to Ray, which passes its workers' lines on until then.
+
+    What is printed behind this is a job's last line. Jobs that know nothing of Ray never import it.
+    """
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
 def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Runs a job's ``main(argv)`` and exits: 0 or what it returned, 2 after a user's error.
 
@@ -374,6 +390,7 @@ def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
     except UserError as error:
         if os.environ.get("BEHOLDER_DEBUG") == "1":
             raise
+        _end_ray()
         # Ray raises a worker's error wrapped into its traceback, the original as `cause`.
         cause = getattr(error, "cause", None)
         print(f"error: {cause if isinstance(cause, UserError) else error}", file=sys.stderr)

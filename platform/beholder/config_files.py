@@ -25,6 +25,29 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return _read(path, ())
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which takes a key once: it would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:str" and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"give key '{key.value}' once, not again", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of one YAML document.
+
+    Raises:
+        yaml.YAMLError: it is none, or gives a key of one mapping twice.
+    """
+    return yaml.load(text, _OnceLoader)
+
+
 def yaml_fault(error: yaml.YAMLError) -> str:
     """PyYAML's several lines as one."""
     mark = getattr(error, "problem_mark", None)
@@ -52,7 +75,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 def _mapping(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = parse_yaml(path.read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         remedy = f"correct base in '{above[-1]}'" if above else "name one of configs/"
         raise ConfigError(f"config file '{path}' does not exist: {remedy}") from None

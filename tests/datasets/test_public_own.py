@@ -85,6 +85,17 @@ def test_uris_stay_and_relative_ones_get_the_base(tmp_path: Path) -> None:
         ("uri,mos,split\na,2,dev\n", "row 2: split is 'dev': use train, val, test"),
         ("uri,mos,c1,c3\na,2,1,1\n", "has vote columns ['c1', 'c3']: number them c1, c2"),
         ("uri,mos,c1\na,2,1\n", "has vote columns ['c1']"),
+        (
+            "uri,mos,c0,c1,c2,c3,c4\na,2,1,2,3,2,1\n",
+            "has vote columns ['c0', 'c1', 'c2', 'c3', 'c4']: number them c1, c2, .. cK",
+        ),
+        (
+            "uri,mos,c1,c2\na,2,1,100000000000000\n",
+            "row 2: votes are ['1', '100000000000000']: write how often each answer was given, "
+            "worst to best, 2,147,483,647 times at most",
+        ),
+        ("uri,mos\na,2\n./a,3\n", "row 3 is about"),
+        ("uri,mos\n/x/a,2\n/x/./a,3\n", "row 3 is about /x/a, and so is"),
         ("uri,mos,c1,c2\na,2,1,0.5\n", "row 2: votes are ['1', '0.5']: write how often"),
         ("uri,mos,c1,c2\na,2,0,0\n", "row 2: votes are ['0', '0']"),
         ("uri,mos,votes\na,2,many\n", "row 2: votes is 'many': write a list as [0, 2, 5, 3, 0]"),
@@ -94,6 +105,16 @@ def test_uris_stay_and_relative_ones_get_the_base(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, text: str, message: str) -> None:
     assert message in refused(tmp_path, text)
+
+
+def test_the_largest_count_still_fits(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "uri,mos,c1,c2\na,2,0,2147483647\n")
+    assert row["votes"] == [0, 2147483647]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"^there is no .*labels\.csv: give root the folder"):
+        own_csv(tmp_path / "labels.csv", str(tmp_path), Scale(1, 5), "image", "mine")
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ def test_rows_of_other_splits_and_tasks_do_not_count() -> None:
         opinions_of("set", "quality", RATED, table, split="val")
 
 
+def test_a_split_that_is_none_is_named() -> None:
+    """Its rows would be left out of what is measured without a word."""
+    table = manifest([1.0, 2.0, 3.0, 4.0], split=["test", "test", "tset", None])
+    for split in ("test", None):
+        with pytest.raises(MatrixError, match="item 'i2' is in split 'tset': use train, val, test"):
+            opinions_of("set", "quality", RATED, table, split=split)
+
+
 def test_votes_give_the_spread_where_there_is_no_std() -> None:
     votes = [[0, 0, 2, 2, 0], None, [1, 0, 0, 0, 1]]
     table = manifest([3.5, 2.0, 3.0], votes=pa.array(votes, pa.list_(pa.int32())))

@@ -51,3 +51,8 @@ def test_pickles_are_refused_by_the_listing(s3: ObjectStore) -> None:
 def test_a_folder_that_is_not_there(s3: ObjectStore) -> None:
     with pytest.raises((StorageError, ScorerError), match="store/nothing"):
         load_scorer(f"s3://{s3.bucket}/store/nothing")
+
+
+def test_a_folder_in_storage_is_not_for_the_local_door(uri: str) -> None:
+    with pytest.raises(ScorerError, match=f"{uri} is in storage: use beholder.scoring.load_scorer"):
+        Scorer.load(uri)

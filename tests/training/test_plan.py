@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from beholder.backbones.pocket.preprocess import default_tokenizer
 from beholder.config import ConfigError, load_config
 from beholder.errors import UserError
 from beholder.media.storage import StorageError
@@ -55,7 +57,7 @@ def test_what_training_would_refuse_the_dry_run_refuses(project: Path, tmp_path:
     manifest = tmp_path / "set.parquet"
     pq.write_table(pa.table(columns | {"split": ["train", "train"]}), manifest)
     path = project / "configs/train/onealign.yaml"
-    sets = [f"sets.0.manifest={manifest}", "sets.0.within={}"]
+    sets = [f"sets.0.manifest={manifest}", "sets.0.range=declared", "sets.0.scale=[2, 5]"]
     with pytest.raises(ConfigError, match=r"expects \d+ training rows and .*set.parquet has 2"):
         describe_run(load_config(TrainConfig, path, sets))
     pq.write_table(pa.table(columns | {"split": ["train", "val"]}), manifest)
@@ -81,7 +83,7 @@ def _own_set(folder: Path, name: str, train: int, **columns: list) -> list[dict]
         "item_id": [f"{name}{i}" for i in range(count)],
         "uri": [f"uri {i}" for i in range(count)],
         "kind": ["image"] * count,
-        "mos": [3.0] * count,
+        "mos": [1 + 4 * i / (count - 1) for i in range(count)],
         "split": ["train"] * train + ["val"] * 2 + ["test"] * 2,
     } | columns
     path = folder / f"{name}.parquet"
@@ -153,10 +155,59 @@ def test_start_weights_that_are_not_there_are_refused(
     gone = load_config(TrainConfig, path, [f"backbone.weights={tmp_path}/nowhere"])
     with pytest.raises(ConfigError, match=r"backbone\.weights .*nowhere has no config\.json"):
         describe_run(gone)
-    (tmp_path / "config.json").write_text("{}")
-    found = describe_run(load_config(TrainConfig, path, [f"backbone.weights={tmp_path}/"]))
-    assert f"weights {tmp_path}/\n" in found
     out_of_reach = describe_run(load_config(TrainConfig, path))
     assert (
-        "weights not looked at: s3://YOUR-BUCKET/weights/mplug-owl2/config.json: " in out_of_reach
+        "weights not looked at, words not checked: s3://YOUR-BUCKET/weights/mplug-owl2/config.json"
+        in out_of_reach
     )
+
+
+def _weights_with(folder: Path, tokenizer: str) -> str:
+    """Where start weights would be of which the dry run needs two files."""
+    (folder / "config.json").write_text('{"model_type": "pocket"}')
+    (folder / "tokenizer.json").write_text(tokenizer)
+    return f"backbone.weights={folder}"
+
+
+def test_words_are_checked_with_the_tokenizer_of_the_start_weights(
+    project: Path, tmp_path: Path
+) -> None:
+    path = project / "configs/train/onealign_pocket.yaml"
+    unread = [f"sets.{i}.{key}" for i in range(3) for key in ("rows=10", "manifest=/nowhere")]
+    weights = _weights_with(tmp_path, default_tokenizer())
+
+    def described(*overrides: str) -> str:
+        return describe_run(load_config(TrainConfig, path, [*unread, *overrides]))
+
+    checked = "words bad, poor, fair, good, excellent: one token each"
+    assert f"weights of its own; {checked}" in described()
+    assert f"weights {tmp_path}; {checked}" in described(weights)
+    split = [weights, "readout.words=[bad, flabbergasting]"]
+    sentence = rf"splits the word 'flabbergasting' into \d+ tokens.*\({tmp_path}/tokenizer\.json\)"
+    with pytest.raises(ConfigError, match=sentence):
+        described(*split)
+    assert "flabbergasting" not in default_tokenizer()
+    tokens = described(weights, "readout={name: score_tokens}", "objective.smooth_l1=1")
+    assert "[IMG0], [IMG1]" in tokens
+    assert "words 0, 1, 2, 3" in described(weights, "readout={name: digits}")
+
+
+def test_a_scale_far_too_wide_is_asked_about(project: Path, tmp_path: Path) -> None:
+    count = 20
+    narrow = [1 + 4 * n / (count + 3) for n in range(count + 4)]
+    (one,) = _own_set(tmp_path, "a", count, mos=narrow)
+    lines, _ = _mix_lines(project, [one | {"scale": [0, 100]}])
+    asked = "counted; nearly all mos lie in [1.04, 4.62], 4% of its scale [0, 100]: is it the"
+    assert asked in lines["a"]
+    assert _mix_lines(project, [one])[0]["a"].endswith("counted")
+
+
+def test_a_named_range_shows_as_numbers(project: Path, tmp_path: Path) -> None:
+    (one,) = _own_set(tmp_path, "a", 8, mos=[2.0, 3.0, 4.0] * 4)
+    del one["scale"]
+    _, text = _mix_lines(project, [one | {"range": "min_max"}])
+    resolved = yaml.safe_load(text.split("# data mix")[0])["sets"][0]
+    assert (resolved["scale"], resolved["range"]) == ([2.0, 4.0], "declared")
+    unread = one | {"range": "trimmed", "manifest": "/nowhere.parquet", "rows": 90}
+    lines, _ = _mix_lines(project, [unread])
+    assert "expected, not read: /nowhere" in lines["a"]

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,7 +18,8 @@ from beholder.training.config import TrainConfig
 from beholder.training.feed import Opinion, labels_of
 from beholder.training.plan import training_rows
 from beholder.training.run import train
-from beholder.training.sets import load_set, look_for_media
+from beholder.training.set_config import SetConfig
+from beholder.training.sets import load_set, look_for_media, with_ranges
 
 ROWS = 40
 
@@ -190,3 +193,116 @@ def test_media_that_are_not_there_are_named_before_anything_starts(
         Path(uri).unlink()
     with pytest.raises(UserError, match=r"media of 3 of 40 rows .* the first with '.*jpg does not"):
         look_for_media(mix, config)
+
+
+@pytest.mark.parametrize("second", ["./i3", "x/../i3", "i3"])
+def test_one_path_written_in_two_ways_is_one_medium(
+    project: Path, tmp_path: Path, second: str
+) -> None:
+    uris = [f"i{i}" for i in range(ROWS)]
+    uris[7] = second
+    with pytest.raises(ConfigError, match=r"items 'i3' and 'i7' of .* are one medium, "):
+        loaded(project, manifest(tmp_path, uri=uris))
+    stored = [f"s3://bucket/i{i}" for i in range(ROWS)]
+    stored[7] = "s3://bucket/./i3"  # a key of its own
+    assert loaded(project, manifest(tmp_path, uri=stored)).num_rows == ROWS
+
+
+def test_a_set_of_which_nothing_would_be_learned_is_refused(project: Path, tmp_path: Path) -> None:
+    weights: list[float | None] = [0.0 if i % 4 > 1 else 1.0 for i in range(ROWS)]
+    with pytest.raises(ConfigError, match=r"all its training rows in .* have weight 0"):
+        loaded(project, manifest(tmp_path, weight=weights))
+    weights[2] = None  # which is 1
+    loaded(project, manifest(tmp_path, weight=weights))
+
+
+def test_the_item_is_named_whose_votes_cannot_be_used(project: Path, tmp_path: Path) -> None:
+    """Of the learned rows the fifth and the ninth are wrong: the first of them is named."""
+    base = project / "configs/train/roc_pocket.yaml"
+    votes = [[1] * 5] * ROWS
+    for wrong, said in (([0] * 5, "no votes at all"), ([9, 0, 0, 0, 0], "their mean at 0%")):
+        some = list(votes)
+        some[6] = some[10] = wrong
+        path = manifest(tmp_path, mos=[3.0] * ROWS, votes=pa.array(some, pa.list_(pa.int32())))
+        own = [f"sets.0.manifest={path}", "evaluate=[mos]", "objective.vote_ce=1"]
+        config = load_config(TrainConfig, base, own)
+        with pytest.raises(ConfigError, match=rf"item 'i6' of .*set\.parquet: .*{said}"):
+            load_set(config.sets[0], config)
+
+
+MANY = 4000
+
+
+def _ranged(
+    project: Path, folder: Path, mos: np.ndarray, split: list[str], *overrides: str
+) -> SetConfig:
+    count = len(mos)
+    names = [f"i{i}" for i in range(count)]
+    columns = {"item_id": names, "uri": names, "kind": ["image"] * count, "mos": mos}
+    pq.write_table(pa.table(columns | {"split": split}), folder / "many.parquet")
+    own = [f"sets.0.manifest={folder}/many.parquet", "evaluate=[mos]", "sets.0.scale=null"]
+    base = project / "configs/train/onealign_pocket.yaml"
+    config = load_config(TrainConfig, base, [*own, *overrides])
+    return with_ranges(config).sets[0]
+
+
+def test_ranges_by_name_are_those_of_the_rule(project: Path, tmp_path: Path) -> None:
+    """Over 4,000 rows a thousandth at each end is four; over the 2,000 of train, two."""
+    rng = np.random.default_rng(0)
+    mos = rng.permutation(np.arange(MANY)) / 40
+    split = [("train", "test", "val", "train")[i % 4] for i in range(MANY)]
+    train = np.sort([m for m, s in zip(mos, split, strict=True) if s == "train"])
+    rules = {
+        "min_max": (0, 99.975),
+        "trimmed": (0.1, 99.9),
+    }
+    for rule, bounds in rules.items():
+        some = _ranged(project, tmp_path, mos, split, f"sets.0.range={rule}")
+        assert some.scale == pytest.approx(bounds)
+        over = [f"sets.0.range={rule}", "sets.0.range_over=train"]
+        some = _ranged(project, tmp_path, mos, split, *over)
+        cut = 2 if rule == "trimmed" else 0
+        assert some.scale == (train[cut], train[-max(cut, 1)])
+        config = load_config(
+            TrainConfig,
+            project / "configs/train/onealign_pocket.yaml",
+            ["evaluate=[mos]", f"sets.0={some.model_dump_json()}"],
+        )
+        if rule == "trimmed":
+            kept = load_set(config.sets[0], config).table
+            learned = kept.filter(pc.equal(kept["split"], "train"))["mos"].to_numpy()
+            assert (learned.min(), learned.max()) == (train[2], train[-3])  # [m, M)
+            assert kept["split"].to_pylist().count("test") == MANY // 4
+
+
+def test_a_range_is_taken_over_rows_that_are_left_out_too(project: Path, tmp_path: Path) -> None:
+    """DeQA-Score's KonIQ: Q-Align's rows, the range of all."""
+    mos = np.linspace(2, 4, ROWS)
+    split = ["train", "val"] * (ROWS // 2)
+    within = ["sets.0.range=min_max", "sets.0.within={mos: [3, 4]}"]
+    some = _ranged(project, tmp_path, mos, split, *within)
+    assert some.scale == (2, 4)
+    assert some.within == {"mos": (3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["sets.0.scale=null"], "set quality has no scale: give .* or range min_max or trimmed"),
+        (["sets.0.range=min_max"], r"scale \[1\.0, 5\.0\] and range min_max are two ranges"),
+        (["sets.0.range_over=train"], "range_over train is about range min_max and trimmed"),
+        (
+            ["sets.0.scale=null", "sets.0.range=trimmed", "sets.0.within={mos: [1, 4]}"],
+            "range trimmed says which mos are left out, and so does within.mos",
+        ),
+    ],
+)
+def test_one_range_a_set(project: Path, overrides: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(TrainConfig, project / "configs/train/onealign_pocket.yaml", overrides)
+
+
+def test_mos_without_a_range_are_refused(project: Path, tmp_path: Path) -> None:
+    split = ["train", "val"] * (ROWS // 2)
+    with pytest.raises(ConfigError, match=r"range min_max of .*: all 40 mos are 3, which has no"):
+        _ranged(project, tmp_path, np.full(ROWS, 3.0), split, "sets.0.range=min_max")

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,13 @@ import pyarrow as pa
 
 from beholder.datasets.public.described import LabelError
 from beholder.datasets.public.media import Listings, absolute
-from beholder.datasets.public.reading import TYPES, attribute_column, check_unique, number
+from beholder.datasets.public.reading import (
+    MOST_VOTES,
+    TYPES,
+    attribute_column,
+    check_unique,
+    number,
+)
 from beholder.datasets.splits import SPLITS
 from beholder.items import check_manifest
 from beholder.opinions import Scale
@@ -78,6 +85,10 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             reader = csv.reader(text, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             lines = [(reader.line_num, line) for line in reader if any(line)]
+    except FileNotFoundError:
+        raise LabelError(
+            f"there is no {path}: give root the folder that holds the CSV, and own.labels its name"
+        ) from None
     except (OSError, UnicodeError, csv.Error) as error:
         raise LabelError(f"{path} can't be read as CSV: {error}: save it as UTF-8 CSV") from error
     for column in ("uri", "mos"):
@@ -90,13 +101,14 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _vote_columns(path: str, header: list[str]) -> list[str]:
-    found = sorted((n for n in header if re.fullmatch(r"c[1-9]\d*", n)), key=lambda n: int(n[1:]))
+    found = sorted((n for n in header if re.fullmatch(r"c\d+", n)), key=lambda n: int(n[1:]))
     if found and "votes" in header:
         raise LabelError(f"{path} has votes both in 'votes' and in {found}: keep one form")
     wanted = [f"c{n}" for n in range(1, len(found) + 1)]
     if found != wanted or len(found) == 1:
         raise LabelError(
-            f"{path} has vote columns {found}: number them c1, c2, .. cK, worst to best"
+            f"{path} has vote columns {found}: number them c1, c2, .. cK, worst to best, two at "
+            "least"
         )
     return found
 
@@ -149,14 +161,17 @@ def _votes(where: str, cells: Mapping[str, str], columns: list[str]) -> list[int
             ) from error
     if not any(texts):
         return None
-    if not all(text.isdecimal() for text in texts) or not any(map(int, texts)):
+    if not all(text.isdecimal() and int(text) <= MOST_VOTES for text in texts) or not any(
+        map(int, texts)
+    ):
         raise LabelError(
-            f"{where}: votes are {texts}: write how often each answer was given, worst to best"
+            f"{where}: votes are {texts}: write how often each answer was given, worst to best, "
+            f"{MOST_VOTES:,} times at most"
         )
     return [int(text) for text in texts]
 
 
 def _absolute(uri: str, base: str) -> str:
     if "://" in uri or Path(uri).is_absolute():
-        return uri
-    return f"{absolute(base).rstrip('/')}/{uri}"
+        return uri if "://" in uri else posixpath.normpath(uri)
+    return f"{absolute(base).rstrip('/')}/{posixpath.normpath(uri)}"

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from beholder.datasets.splits import SPLITS
 from beholder.errors import UserError
 from beholder.evaluation.scored_digits import DIGITS, ScoredDigits, places_of, scored_digits
 from beholder.evaluation.table import INVERSE_MAPS
@@ -104,10 +105,12 @@ def opinions_of(
         split: the rows that count, where the manifest has a column ``split``; None: all.
 
     Raises:
-        MatrixError: no row is of that split, a ``mos`` lies outside the scale, a ``std`` is
-            negative, or votes can't be read.
+        MatrixError: no row is of that split, one is of a split that is none, a ``mos`` lies
+            outside the scale, a ``std`` is negative, or votes can't be read.
     """
     every = manifest["item_id"].to_pylist()
+    if "split" in manifest.column_names:
+        _check_splits(name, manifest)
     if split is not None and "split" in manifest.column_names:
         table = manifest.filter(pc.equal(manifest["split"], split))
         if not table.num_rows:
@@ -136,6 +139,16 @@ def opinions_of(
         sources=np.array(table["source" if "source" in table.column_names else "item_id"]),
         table=table,
     )
+
+
+def _check_splits(name: str, manifest: pa.Table) -> None:
+    """Refuses a misspelt split, whose rows would be left out without a word."""
+    strange = manifest.filter(pc.invert(pc.is_in(manifest["split"], pa.array([*SPLITS, None]))))
+    if strange.num_rows:
+        raise MatrixError(
+            f"set '{name}': item '{strange['item_id'][0]}' is in split '{strange['split'][0]}': "
+            f"use {', '.join(SPLITS)}, or leave it empty"
+        )
 
 
 def _spreads(name: str, scale: Scale, table: pa.Table) -> Array:

@@ -241,9 +241,14 @@ class Scorer:
         """Reads a scorer folder and checks that it is the one it says it is.
 
         Raises:
-            ScorerError: see :func:`beholder.scoring.folder.read_scorer_file`, or the weights
-                don't fit, or the fingerprint doesn't match what the folder holds.
+            ScorerError: it is a URI, see :func:`beholder.scoring.folder.read_scorer_file`, or
+                the weights don't fit, or the fingerprint doesn't match what the folder holds.
         """
+        if "://" in str(folder):
+            raise ScorerError(
+                f"Scorer.load reads a folder of this machine, and {folder} is in storage: use "
+                "beholder.scoring.load_scorer, which fetches it first"
+            )
         path = Path(folder)
         file = read_scorer_file(path)
         if (path / ADAPTER).is_file():

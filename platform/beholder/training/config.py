@@ -205,8 +205,6 @@ class TrainConfig(JobConfig):
         if self.prompt not in PROMPTS:
             raise ValueError(f"prompt '{self.prompt}' is none: use one of {', '.join(PROMPTS)}")
         for some in self.sets:
-            if some.scale[0] >= some.scale[1]:
-                raise ValueError(f"set {some.name}: scale {some.scale} must be [minimum, maximum]")
             for column, (start, below) in some.within.items():
                 if not start < below:
                     raise ValueError(

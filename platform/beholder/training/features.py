@@ -15,7 +15,7 @@ from beholder.media.limits import Limits
 from beholder.media.stage import Staged
 from beholder.training.config import TrainConfig
 from beholder.training.feed import refuse_failures
-from beholder.training.start import start_backbone
+from beholder.training.start import outline_backbone, start_backbone
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def cache_states(rows: pa.Table, config: TrainConfig) -> pa.Table:
     Raises:
         UserError: more media failed than ``max_failed`` allows.
     """
-    spec = start_backbone(config, weights=False).spec.pixels
+    spec = outline_backbone(config).spec.pixels
     cpus = config.workers.cpus
     _, first = np.unique(rows["uri"].to_numpy(zero_copy_only=False), return_index=True)
     media = rows.select(["item_id", "uri", "kind"]).take(pa.array(np.sort(first)))

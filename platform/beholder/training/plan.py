@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from beholder.backbones import Backbone
 from beholder.config import ConfigError, dump_config
 from beholder.datasets import concatenate, few_rows
 from beholder.media.storage import StorageError, exists
@@ -14,8 +15,8 @@ from beholder.training.config import TrainConfig
 from beholder.training.model import freeze
 from beholder.training.order import Order, order_of
 from beholder.training.set_config import SetConfig
-from beholder.training.sets import NO_TEST_ROWS, load_set, rows_of
-from beholder.training.start import sketch
+from beholder.training.sets import doubts, load_set, rows_of, with_range
+from beholder.training.start import outline_backbone, sketch
 
 _GIB = 2**30
 
@@ -66,8 +67,7 @@ def training_rows(some: SetConfig, config: TrainConfig) -> tuple[int, str]:
         return few_rows(some.rows, some.fraction), f"{part}expected, not read: {error}"
     learned = replace(found, table=rows_of(found, "train", "val"))
     concatenate([learned])  # refuses labels outside their scale
-    tested = "" if rows_of(found, "test").num_rows else f"; {NO_TEST_ROWS}: it is not measured"
-    return rows_of(found, "train").num_rows, f"{part}counted{tested}"
+    return rows_of(found, "train").num_rows, "; ".join([f"{part}counted", *doubts(found)])
 
 
 def describe_run(config: TrainConfig) -> str:
@@ -78,35 +78,46 @@ def describe_run(config: TrainConfig) -> str:
             that can't be read while its set says ``rows``; start weights that are not there; or
             sizes that no model has.
     """
-    weights = _weights(config)
+    config = config.model_copy(update={"sets": tuple(map(_ranged, config.sets))})
+    backbone, looked_at = _start(config)
     counts = [training_rows(some, config) for some in config.sets]
     names = [[some.name] * rows for some, (rows, _) in zip(config.sets, counts, strict=True)]
     order = order_of(config, list(chain.from_iterable(names)))
-    parts = _parameters(config)
+    parts = _parameters(config, backbone)
     return "\n".join(
         [
             *("# resolved config", dump_config(config), *_mix(config, counts, order)),
-            *("", *_steps(config, order), "", *_model(config, parts), *weights),
+            *("", *_steps(config, order), "", *_model(config, parts), looked_at),
             *("", *_memory(config, parts)),
         ]
     )
 
 
-def _weights(config: TrainConfig) -> list[str]:
-    """Whether the start weights are there; as manifests, they needn't be within reach."""
-    uri = config.backbone.weights
-    if uri is None:
-        return []
+def _ranged(some: SetConfig) -> SetConfig:
+    """A set with its range as numbers, where its manifest is within reach."""
     try:
-        there = exists(f"{uri.rstrip('/')}/config.json")
+        return with_range(some)
+    except StorageError:
+        if some.rows is None:
+            raise
+        return some
+
+
+def _start(config: TrainConfig) -> tuple[Backbone, str]:
+    """The backbone's shapes, and what was looked at; as manifests, weights may be out of reach."""
+    uri = config.backbone.weights
+    try:
+        if uri is not None and not exists(f"{uri.rstrip('/')}/config.json"):
+            raise ConfigError(
+                f"backbone.weights {uri} has no config.json: give the URI of a folder that holds "
+                "a converted checkpoint"
+            )
+        backbone = outline_backbone(config)
     except StorageError as error:
-        return [f"weights not looked at: {error}"]
-    if not there:
-        raise ConfigError(
-            f"backbone.weights {uri} has no config.json: give the URI of a folder that holds a "
-            "converted checkpoint"
-        )
-    return [f"weights {uri}"]
+        return sketch(config), f"weights not looked at, words not checked: {error}"
+    words = make_readout(config.readout.model_dump(mode="json")).words()
+    checked = f"words {', '.join(words)}: one token each" if words else "no words to check"
+    return backbone, f"weights {uri or 'of its own'}; {checked}"
 
 
 def _mix(config: TrainConfig, counts: list[tuple[int, str]], order: Order) -> list[str]:
@@ -128,10 +139,9 @@ def _steps(config: TrainConfig, order: Order) -> list[str]:
     ]
 
 
-def _parameters(config: TrainConfig) -> dict[str, tuple[int, int]]:
-    """(all, trained) of each part and, last, of all."""
+def _parameters(config: TrainConfig, backbone: Backbone) -> dict[str, tuple[int, int]]:
+    """(all, trained) of each part and, last, of all; the backbone gets its adapters."""
     with torch.device("meta"):
-        backbone = sketch(config)
         parts = freeze(backbone, config)
         readout = make_readout(config.readout.model_dump(mode="json"))
         head = readout.head(backbone.spec.hidden_size)

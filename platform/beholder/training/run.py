@@ -55,8 +55,8 @@ from beholder.training.golden_panel import panel_of
 from beholder.training.loop import Mix, Trainer
 from beholder.training.measure import measure
 from beholder.training.order import order_of
-from beholder.training.sets import load_set, look_for_media, rows_of
-from beholder.training.start import start_backbone
+from beholder.training.sets import doubts, load_set, look_for_media, rows_of, with_ranges
+from beholder.training.start import outline_backbone, start_backbone
 from beholder.training.stream import StreamedPixels
 
 log = logging.getLogger(__name__)
@@ -76,11 +76,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     run = f"{config.storage.rstrip('/')}/{config.name}"
     began = time.monotonic()
+    config = with_ranges(config)
     sets = [load_set(some, config) for some in config.sets]
+    for one in sets:
+        for doubt in doubts(one):
+            log.warning("set %s: %s", one.name, doubt)
     mix = concatenate([replace(one, table=rows_of(one, "train", "val")) for one in sets])
     mix = mix.append_column("row", pa.array(np.arange(mix.num_rows)))
     order_of(config, mix.filter(pc.equal(mix["split"], "train"))["set"].to_pylist())
-    start_backbone(config, weights=False)
+    outline_backbone(config)
     look_for_media(mix, config)
     connect()  # only now: what is wrong with the input is said without a cluster
     claim(run, config, mix)
@@ -170,11 +174,23 @@ def _fit(config: TrainConfig, run: str) -> Checkpoint:
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise UserError(f"run {run} failed on its workers: {error}") from error
+        raise UserError(f"run {run} failed on its workers: {failed_because(error)}") from error
     if not result.best_checkpoints:
         raise UserError(f"run {run} ended without a checkpoint: see the workers' logs")
     ranked = [(m["selection"], c) for c, m in result.best_checkpoints]
     return max(ranked, key=lambda pair: pair[0])[1]
+
+
+def failed_because(error: ray.train.TrainingFailedError) -> str:
+    """One line of what Ray tells with the tracebacks of all workers, which it prints above."""
+    failures = list(getattr(error, "worker_failures", {}).values())
+    for failure in failures:
+        if isinstance(failure, UserError):
+            return str(failure)
+    first: BaseException = failures[0] if failures else error
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()]
+    said = lines[-1] if lines else "no reason is given"
+    return f"{type(first).__name__}: {said} (the workers' lines above say where)"
 
 
 def _worker(loop: dict[str, Any]) -> None:
@@ -260,8 +276,12 @@ def tasks_of(config: TrainConfig) -> dict[str, TaskSpec]:
     for some in config.sets:
         found = sorted(set(load_manifest(some.manifest)["kind"].to_pylist()))
         names = (some.task, *some.attributes)
+        scale = (some.bounds.minimum, some.bounds.maximum)
         for at, name in enumerate(names):
-            spec = tasks.get(name, TaskSpec(kinds=(), scale=some.scale, after=names[:at]))
+            spec = tasks.get(
+                name,
+                TaskSpec(kinds=(), scale=scale, after=names[:at]),
+            )
             kinds = (*spec.kinds, *(kind for kind in found if kind not in spec.kinds))
             tasks[name] = spec.model_copy(update={"kinds": kinds})
     return tasks

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from beholder.config import JobConfig
+from beholder.opinions import RangeRule, Scale
 from beholder.opinions.soft_labels import Density
 
 
@@ -24,8 +25,21 @@ class SetConfig(JobConfig):
     name: FolderName = Field(description="name in reports and metrics")
     manifest: str = Field(description="URI of its Parquet manifest (columns mos and split)")
     task: Literal["quality", "aesthetics"] = Field(description="what its MOS rates")
-    scale: tuple[float, float] = Field(
-        description="[minimum, maximum] over which its levels are cut, in its MOS's unit"
+    scale: tuple[float, float] | None = Field(
+        None,
+        description="[minimum, maximum] over which its levels are cut, in its MOS's unit; needed "
+        "where range is declared",
+    )
+    range: RangeRule = Field(
+        RangeRule.DECLARED,
+        description="where the scale comes from: declared, as scale says; min_max, the smallest "
+        "to the largest mos; trimmed, without a thousandth of the rows at each end, which are then "
+        "left out of training and validation (Q-Align's KonIQ and LSVQ)",
+    )
+    range_over: Literal["all", "train"] = Field(
+        "all",
+        description="rows over which min_max and trimmed are taken: of all splits (DeQA-Score, "
+        "Q-Align's KonIQ), or of train (Q-Align's LSVQ and KADID)",
     )
     rule: Literal["right_closed", "left_closed"] = Field(
         "right_closed",
@@ -63,3 +77,36 @@ class SetConfig(JobConfig):
         description="relative weight of the set where mixing is weighted: its part of an epoch is "
         "this over the sum of all",
     )
+
+    @property
+    def bounds(self) -> Scale:
+        """The scale, once its range has been taken."""
+        assert self.scale is not None, self.name
+        return Scale(*self.scale)
+
+    @model_validator(mode="after")
+    def _one_range(self) -> "SetConfig":
+        if self.range is RangeRule.DECLARED:
+            if self.scale is None:
+                raise ValueError(
+                    f"set {self.name} has no scale: give [minimum, maximum] that its raters could "
+                    "answer on, or range min_max or trimmed to take it from the rows"
+                )
+            if not self.scale[0] < self.scale[1]:
+                raise ValueError(f"set {self.name}: scale {self.scale} must be [minimum, maximum]")
+            if self.range_over != "all":
+                raise ValueError(
+                    f"set {self.name}: range_over {self.range_over} is about range min_max and "
+                    "trimmed: leave it out"
+                )
+        elif self.scale is not None:
+            raise ValueError(
+                f"set {self.name}: scale {list(self.scale)} and range {self.range} are two ranges: "
+                "leave one out"
+            )
+        if self.range is RangeRule.TRIMMED and "mos" in self.within:
+            raise ValueError(
+                f"set {self.name}: range trimmed says which mos are left out, and so does "
+                "within.mos: leave one out"
+            )
+        return self

@@ -18,6 +18,9 @@ from beholder.items.manifest import OPTIONAL, REQUIRED
 FRACTION_TOLERANCE = 1e-3
 """How far a fraction times the number of answers may be from a whole number of answers."""
 
+MOST_VOTES = 2**31 - 1
+"""For one answer: what the manifest's column holds."""
+
 _LABELS = ("mos", "std", "votes", "attributes", "dataset", "split")
 TYPES: Mapping[str, pa.DataType] = {
     **REQUIRED,
@@ -141,7 +144,8 @@ def _votes(some: PublicSet, row: Row) -> list[int] | None:
     total = number(row.where, some.vote_total, row.cells[some.vote_total]) if some.vote_total else 1
     counts = [number(row.where, column, row.cells[column]) * total for column in some.votes]
     for column, count in zip(some.votes, counts, strict=True):
-        if count < 0 or abs(count - round(count)) > FRACTION_TOLERANCE:
+        whole = 0 <= count <= MOST_VOTES
+        if not whole or abs(count - round(count)) > FRACTION_TOLERANCE:
             raise LabelError(
                 f"{row.where}: {column} is '{row.cells[column]}', no count of answers: correct it "
                 "or remove the row"
