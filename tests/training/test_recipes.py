@@ -178,3 +178,16 @@ def test_a_row_differs_from_its_base_in_what_it_ablates_alone() -> None:
         data = read_config_file(FOLDER / f"deqa/{row}.yaml")
         assert {key for key in full if data[key] != full[key]} <= {"name", "readout", "objective"}
         assert data["sets"] == full["sets"]
+
+
+def test_every_command_of_the_readmes_table_is_a_run() -> None:
+    """By method its config, which is of the readout that its row names."""
+    readme = (FOLDER.parents[1] / "README.md").read_text("utf-8")
+    command = r"`python jobs/train_onealign\.py --config configs/train/(\w+)\.yaml`"
+    rows = [line.split(" | ") for line in readme.splitlines() if re.search(command, line)]
+    commands = {re.search(command, row[3]).group(1): row[2] for row in rows}
+    readouts = {name: recipe(name).readout.name for name in commands}
+    assert set(readouts.values()) == {*("levels", "score_tokens", "digits", "regression", "binary")}
+    for name, readout in readouts.items():
+        assert commands[name].startswith(f"`{readout}`"), name
+    assert len(commands) == 6
