@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -48,6 +49,32 @@ def test_an_id_is_given_back_once_and_metrics_speak_for_every_replica(url: str) 
     engines = [line for line in text.splitlines() if line.startswith("beholder_batch_frames_count")]
     assert len(engines) == 2 and len({line.split("replica=")[1] for line in engines}) == 2
     assert 'beholder_requests_total{path="/v1/scorers"' in text
+
+
+def told(url: str, name: str) -> float:
+    """A sample of ``/metrics``, summed over its labels' values and replicas."""
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+def test_clients_that_leave_free_their_places_and_what_was_not_begun(
+    url: str, photos: dict[str, bytes]
+) -> None:
+    scored = told(url, "beholder_batch_frames_sum")
+    files = [("files", (name, data)) for name, data in photos.items()] * 16
+    with httpx.Client(timeout=0.4) as client:
+        for _ in range(3):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(f"{url}/v1/score", files=files)
+    deadline = time.monotonic() + 20
+    while told(url, "beholder_queue_frames") > 0:
+        assert time.monotonic() < deadline, "places are kept"
+    left = 'beholder_requests_total{path="/v1/score"'
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    gone = [line for line in text.splitlines() if line.startswith(left) and '"499"' in line]
+    assert [line.split()[-1] for line in gone] == ["3.0"]
+    assert told(url, "beholder_engine_waiting_frames") == 0
+    assert told(url, "beholder_batch_frames_sum") - scored < 3 * len(files), "all was scored"
 
 
 def test_an_engines_death_under_load_costs_nobody_an_answer(
