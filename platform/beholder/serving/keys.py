@@ -10,10 +10,10 @@ import hmac
 import re
 from collections.abc import Iterable, Sequence
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from beholder.config import ConfigError
+from beholder.serving.observed import problem
 
 ENVIRONMENT = "BEHOLDER_KEY_HASHES"
 """The variable with further hashes, separated by commas or spaces."""
@@ -63,17 +63,21 @@ class KeyGate:
     """ASGI middleware: 401 for a request without a known key, before its body is read.
 
     Args:
-        app: what it guards, all of its paths.
+        app: what it guards.
         hashes: SHA-256 of the known keys, in hex.
+        open_paths: paths that need none.
     """
 
-    def __init__(self, app: ASGIApp, hashes: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, hashes: Sequence[str], open_paths: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._hashes = tuple(hashes)
+        self._open = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request in whose one Authorization header holds ``Bearer`` and a known key."""
-        if scope["type"] == "lifespan":
+        if scope["type"] == "lifespan" or scope.get("path") in self._open:
             await self._app(scope, receive, send)
             return
         said = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -82,9 +86,6 @@ class KeyGate:
             await self._app(scope, receive, send)
             return
         challenge = 'Bearer realm="beholder"' + (', error="invalid_token"' if said else "")
-        refusal = JSONResponse(
-            {"error": "the request has no valid API key: send 'Authorization: Bearer KEY'"},
-            401,
-            {"WWW-Authenticate": challenge},
-        )
+        message = "the request has no valid API key: send 'Authorization: Bearer KEY'"
+        refusal = problem(401, message, {"WWW-Authenticate": challenge})
         await refusal(scope, receive, send)
