@@ -170,7 +170,7 @@ def serving(output: Path) -> Iterator[None]:
 
 def _answers() -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{SERVE_PORT}/v1/scorers", timeout=30).is_success
+        return httpx.get(f"http://127.0.0.1:{SERVE_PORT}/v1/ready", timeout=30).is_success
     except httpx.HTTPError:
         return False
 

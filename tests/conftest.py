@@ -2,8 +2,15 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 # Set before anything imports torch, whose threads otherwise fight over two cores, or Ray, which
 # reads its token on import.
@@ -11,8 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
+import httpx
 import pytest
 import torch
+import yaml
 
 from beholder.backbones.pocket.model import Pocket, PocketConfig
 from beholder.backbones.pocket.preprocess import default_tokenizer
@@ -60,6 +69,68 @@ def ray_cluster(s3: ObjectStore, session_environment: pytest.MonkeyPatch) -> Ite
         for name, value in cluster.environment().items():
             session_environment.setenv(name, value)
         yield cluster
+
+
+Served = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def serve_run(
+    project: Path, ray_cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Served:
+    """``with serve_run(args, Engine={...}) as url``: ``serve run`` with the shipped config.
+
+    ``args`` change the application's, keywords a deployment's options.
+    """
+
+    @contextmanager
+    def run(args: Mapping[str, Any], **deployments: Mapping[str, Any]) -> Iterator[str]:
+        config = yaml.safe_load((project / "serve_apps" / "local.yaml").read_text())
+        (application,) = config["applications"]
+        application["args"] |= args
+        for deployment in application["deployments"]:
+            changed = deployments.get(deployment["name"], {})
+            if "autoscaling_config" in changed:
+                del deployment["num_replicas"]
+            deployment |= changed
+        config["http_options"]["port"] = port = free_port()
+        folder = tmp_path_factory.mktemp("serve")
+        (folder / "app.yaml").write_text(yaml.safe_dump(config))
+        serve = str(Path(sys.executable).with_name("serve"))
+        command = [serve, "run", "--working-dir", str(project), str(folder / "app.yaml")]
+        url = f"http://127.0.0.1:{port}"
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=project)
+            try:
+                deadline = time.monotonic() + 120
+                while not _is_ready(url):
+                    said = (folder / "log").read_text()[-3000:]
+                    assert process.poll() is None, said
+                    assert time.monotonic() < deadline, said
+                yield url
+            finally:
+                process.send_signal(signal.SIGINT)  # what Ctrl-C sends: it takes its apps down
+                process.wait(60)
+
+    return run
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        if httpx.get(f"{url}/v1/ready", timeout=20).is_success:
+            return True
+    except httpx.HTTPError:
+        pass
+    time.sleep(0.2)  # nothing to await: the port is not open yet
+    return False
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """Training, scoring and serving as their users type them, on a real Ray and a real S3."""
 
 import base64
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,38 +143,11 @@ def test_scores_equal_the_scorer_in_this_process(trained, scored: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def endpoint(trained, project: Path, tmp_path_factory) -> Iterator[str]:
+def endpoint(trained, serve_run: Callable) -> Iterator[str]:
     """``serve run`` with the shipped config on another scorer and port."""
-    config = yaml.safe_load((project / "serve_apps" / "local.yaml").read_text())
-    config["applications"][0]["args"] |= {
-        "scorer": f"{trained.run}/scorer",
-        "max_items": 4,
-        "max_pixels": 2_000_000,
-    }
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "app.yaml").write_text(yaml.safe_dump(config))
-    serve = str(Path(sys.executable).with_name("serve"))
-    command = [serve, "run", "--working-dir", str(project), str(folder / "app.yaml")]
-    url = "http://127.0.0.1:8000"
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=project)
-        try:
-            deadline = time.monotonic() + 120
-            while not _ready(url):
-                assert process.poll() is None, (folder / "log").read_text()[-3000:]
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
-            yield url
-        finally:
-            process.send_signal(signal.SIGINT)  # what Ctrl-C sends: it takes its apps down
-            process.wait(60)
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v1/scorers", timeout=20).is_success
-    except httpx.HTTPError:
-        time.sleep(0.2)  # nothing to await: the port is not open yet
-        return False
+    args = {"scorer": f"{trained.run}/scorer", "max_items": 4, "max_pixels": 2_000_000}
+    with serve_run(args) as url:
+        yield url
 
 
 def test_uploads_and_base64_answer_what_the_scorer_says(

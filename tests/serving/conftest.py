@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -11,32 +11,50 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import Metric
 from starlette.types import ASGIApp
 
 from beholder.config import validate_config
+from beholder.items import Item
 from beholder.media import DecoderPool
+from beholder.media.stage import Stage
 from beholder.scoring import Scorer
+from beholder.serving.app import score_batch, sources_of
+from beholder.serving.batching import FrameBatcher, Score
 from beholder.serving.config import ServeConfig
-from beholder.serving.endpoint import Asked, make_endpoint, sources_of
-from beholder.serving.sources import Sources
+from beholder.serving.endpoint import make_endpoint
+from beholder.serving.golden import about_scorer
+from beholder.serving.metrics import EngineMetrics, RequestMetrics
+from beholder.serving.preprocess import Preprocessor
+from beholder.serving.service import About, Answered, Tasks
 
 
-class NearEngine:
-    """What the engine behind Serve does, without Serve."""
+class NearService:
+    """What the replicas behind Serve do, in this process: the same parts without the handles.
 
-    def __init__(self, scorer: Scorer) -> None:
+    Attributes:
+        score_batch: what scores a batch; a test may put a fault into its place.
+    """
+
+    def __init__(self, scorer: Scorer, stage: Stage, metrics: RequestMetrics, frames: int) -> None:
         self._scorer = scorer
+        self._metrics = metrics
+        self.score_batch: Score = lambda items, tasks: score_batch(scorer, items, tasks)
+        self._preprocessor = Preprocessor(stage)
+        self._engine = EngineMetrics()
+        self.batcher = FrameBatcher(
+            lambda items, tasks: self.score_batch(items, tasks), frames, 0.0, self._engine.batch
+        )
 
-    async def about(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self._scorer.fingerprint,
-            "pixels": self._scorer.backbone.spec.pixels,
-            "tasks": {name: list(task.kinds) for name, task in self._scorer.tasks.items()},
-        }
+    async def about(self) -> About:
+        return about_scorer(self._scorer)
 
-    async def score(self, asked: Asked) -> dict[str, Any]:
-        staged, item_id, tasks = asked
-        return self._scorer.score_staged([(item_id, staged)], tasks)[0].as_dict()
+    async def score(self, items: Sequence[Item], tasks: Tasks, request_id: str) -> Answered:
+        return await self.batcher.submit(await self._preprocessor.stage(items), tasks)
+
+    async def metrics(self) -> list[tuple[str, list[Metric]]]:
+        registries = (self._metrics.registry, self._engine.registry)
+        return [("here", [m for registry in registries for m in registry.collect()])]
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +68,17 @@ Endpoint = Callable[..., FastAPI]
 
 @pytest.fixture(scope="session")
 def endpoint(small_scorer: Scorer, decoders: DecoderPool) -> Endpoint:
-    """``endpoint(sources, **config)`` gives the application."""
+    """``endpoint(**config)`` gives the application; its ``state.service`` is what it asks."""
 
-    def make(sources: Sources | None = None, **config: Any) -> FastAPI:
+    def make(**config: Any) -> FastAPI:
         settings = validate_config(ServeConfig, {"scorer": "none", **config}, "serve config")
-        engine = NearEngine(small_scorer)
-        return make_endpoint(settings, engine, decoders, sources or sources_of(settings))
+        pixels = small_scorer.backbone.spec.pixels
+        stage = Stage(pixels, settings.limits(), decoders, sources_of(settings).fetch)
+        metrics = RequestMetrics()
+        service = NearService(small_scorer, stage, metrics, settings.batch_frames)
+        api = make_endpoint(settings, service, metrics)
+        api.state.service = service
+        return api
 
     return make
 
@@ -64,8 +87,15 @@ Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="session")
-def ask() -> Ask:
-    """``ask(app, "POST", "/v1/score", json=...)`` gives the answer; an exception is raised."""
+def loop() -> Iterator[asyncio.Runner]:
+    """The one event loop that the applications live in: their batches wait in it."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def ask(loop: asyncio.Runner) -> Ask:
+    """``ask(app, "POST", "/v1/score", json=...)`` gives the answer."""
 
     def one(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
         async def talk() -> httpx.Response:
@@ -73,7 +103,7 @@ def ask() -> Ask:
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 return await client.request(method, path, **request)
 
-        return asyncio.run(talk())
+        return loop.run(talk())
 
     return one
 

@@ -58,6 +58,10 @@ class Score:
             }
             for task, rating in self.tasks.items()
         }
+        if self.attributes:
+            answer["attributes"] = dict(self.attributes)
+        if self.text is not None:
+            answer["text"] = self.text
         return answer
 
     @classmethod

@@ -1,88 +1,175 @@
-"""The Serve application: an HTTP ingress that decodes, and an engine that scores in batches."""
+"""The Serve application: ingress, preprocessing and engine, each with replicas of its own.
+
+How many replicas each has, and what makes them more, stands in the Serve config file
+(``deployments:``, see ``serve_apps/``); what is set here is for whoever calls :func:`build`.
+"""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from fastapi import FastAPI
+from prometheus_client import Metric
 from ray import serve
+from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
-from beholder.logs import setup_logging
+from beholder.items import Failure, Item
+from beholder.logs import event, setup_logging
+from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
-from beholder.scoring import load_scorer, outline_scorer
+from beholder.media.remote import RemoteClient
+from beholder.media.stage import Stage, Staged
+from beholder.scoring import Scorer, load_scorer, outline_scorer
 from beholder.serving import keys
+from beholder.serving.batching import FrameBatcher
 from beholder.serving.config import ServeConfig
-from beholder.serving.endpoint import Asked, make_endpoint, sources_of
+from beholder.serving.endpoint import make_endpoint
+from beholder.serving.golden import about_scorer, require_golden
+from beholder.serving.handles import ScoringReplicas
+from beholder.serving.metrics import EngineMetrics, RequestMetrics
+from beholder.serving.preprocess import Preprocessor
+from beholder.serving.service import About, Answered, StagedGroup, Tasks
+from beholder.serving.sources import Sources
+
+log = logging.getLogger(__name__)
+
+HEALTH_S = 5.0
+"""Seconds between two looks at a replica's health: a dead one is missed for that long."""
 
 
-@serve.deployment(max_ongoing_requests=256)
+def sources_of(config: ServeConfig) -> Sources:
+    """What the requests to an endpoint may name."""
+    return Sources(config.allowed_buckets, RemoteClient(config.allowed_hosts, config.fetch_s))
+
+
+@serve.deployment(max_ongoing_requests=64, health_check_period_s=HEALTH_S)
+class Preprocess:
+    """Fetches, decodes and resizes, in processes that can be killed."""
+
+    def __init__(self, config: dict[str, Any], pixels: PixelSpec) -> None:
+        setup_logging()
+        settings = ServeConfig.model_validate(config)
+        pool = DecoderPool(settings.decoders, settings.timeout_s)
+        stage = Stage(pixels, settings.limits(), pool, sources_of(settings).fetch)
+        self._preprocessor = Preprocessor(stage)
+        self._warm = False
+
+    async def check_health(self) -> None:
+        """Serve asks it before the first request, too: all decoders have started then."""
+        if not self._warm:
+            await self._preprocessor.warm()
+            self._warm = True
+
+    async def stage(self, items: Sequence[Item], request_id: str) -> StagedGroup:
+        """See :meth:`beholder.serving.preprocess.Preprocessor.stage`."""
+        group = await self._preprocessor.stage(items)
+        failed = sum(isinstance(found, Failure) for _, found in group.items)
+        event(
+            log,
+            "staged",
+            request_id=request_id,
+            items=len(items),
+            failed=failed,
+            seconds=group.seconds,
+        )
+        return group
+
+
+@serve.deployment(max_ongoing_requests=64, health_check_period_s=HEALTH_S)
 class Engine:
-    """Holds the scorer; gathers items of concurrent requests into batches."""
+    """Holds the scorer; starts to serve when it has scored its golden panel as recorded."""
 
     def __init__(self, config: dict[str, Any]) -> None:
+        setup_logging()
         settings = ServeConfig.model_validate(config)
         torch.set_num_threads(settings.threads)
         self._scorer = load_scorer(settings.scorer, settings.device)
-        self.score.set_max_batch_size(settings.batch_items)  # type: ignore[attr-defined]
-        self.score.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self._scorer.engine.max_frames = settings.batch_frames
+        require_golden(self._scorer)
+        self._metrics = EngineMetrics()
+        self._batcher = FrameBatcher(
+            lambda items, tasks: score_batch(self._scorer, items, tasks),
+            settings.batch_frames,
+            settings.batch_wait_s,
+            self._metrics.batch,
+        )
+        self._metrics.waiting.set_function(lambda: self._batcher.waiting_frames)
+        self._failed = 0
 
-    def about(self) -> dict[str, Any]:
+    async def check_health(self) -> None:
+        """After a batch that raised, the golden panel again: Serve replaces who fails it."""
+        if self._batcher.failed > self._failed:
+            failed = self._batcher.failed
+            await asyncio.to_thread(require_golden, self._scorer)
+            self._failed = failed
+
+    async def about(self) -> About:
         """What the ingress needs to know of the scorer."""
-        return {
-            "fingerprint": self._scorer.fingerprint,
-            "pixels": self._scorer.backbone.spec.pixels,
-            "tasks": {name: list(task.kinds) for name, task in self._scorer.tasks.items()},
-        }
+        return about_scorer(self._scorer)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.01)
-    async def score(self, asked: list[Asked]) -> list[dict[str, Any]]:
-        """One answer an item; requests for different tasks share a batch of their own kind."""
-        return await asyncio.to_thread(self._score, asked)
+    async def score(self, group: StagedGroup, tasks: Tasks, request_id: str) -> Answered:
+        """See :meth:`beholder.serving.batching.FrameBatcher.submit`."""
+        answered = await self._batcher.submit(group, tasks)
+        event(
+            log,
+            "scored",
+            request_id=request_id,
+            items=len(answered.answers),
+            frames=answered.frames,
+            queue_s=answered.seconds["queue"],
+            engine_s=answered.seconds["engine"],
+        )
+        return answered
 
-    def _score(self, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = [{}] * len(asked)
-        for tasks in {some for _, _, some in asked}:
-            here = [i for i, (_, _, some) in enumerate(asked) if some == tasks]
-            staged = [(asked[i][1], asked[i][0]) for i in here]
-            for index, score in zip(here, self._scorer.score_staged(staged, tasks), strict=True):
-                answers[index] = score.as_dict()
-        return answers
-
-
-class DistantEngine:
-    """An engine behind its handle."""
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
-
-    async def about(self) -> dict[str, Any]:
-        """As :meth:`beholder.serving.endpoint.ScoringEngine.about`."""
-        about: dict[str, Any] = await self._handle.about.remote()
-        return about
-
-    async def score(self, asked: Asked) -> dict[str, Any]:
-        """As :meth:`beholder.serving.endpoint.ScoringEngine.score`."""
-        answer: dict[str, Any] = await self._handle.score.remote(asked)
-        return answer
+    async def families(self) -> tuple[str, list[Metric]]:
+        """What this replica counts."""
+        return _replica(), list(self._metrics.registry.collect())
 
 
-@serve.deployment(max_ongoing_requests=64)
+def score_batch(
+    scorer: Scorer, items: Sequence[tuple[str, Staged | Failure]], tasks: Tasks
+) -> list[dict[str, Any]]:
+    """A batch's answers, as they go over the wire."""
+    return [score.as_dict() for score in scorer.score_staged(items, tasks)]
+
+
+@serve.deployment(
+    # Admission bounds the work; these bound the connections that wait for its no.
+    max_ongoing_requests=1000,
+    max_queued_requests=1000,
+    backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+    health_check_period_s=HEALTH_S,
+    ray_actor_options={"num_cpus": 0},
+)
 @serve.ingress()
 class Ingress:
-    """A replica of the endpoint, with decoder processes of its own."""
+    """A replica of the endpoint's application."""
 
-    def __init__(self, engine: DeploymentHandle, config: dict[str, Any]) -> None:
+    def __init__(
+        self, preprocess: DeploymentHandle, engine: DeploymentHandle, config: dict[str, Any]
+    ) -> None:
         setup_logging()
         self._config = ServeConfig.model_validate(config)
-        self._engine = DistantEngine(engine)
+        self._metrics = RequestMetrics()
+        context = serve.get_replica_context()
+        siblings = serve.get_deployment_handle(context.deployment, context.app_name)
+        self._replicas = ScoringReplicas(preprocess, engine, siblings, self._config.batch_frames)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, made on the replica: its guards depend on the config."""
-        pool = DecoderPool(self._config.decoders, self._config.timeout_s)
-        return make_endpoint(self._config, self._engine, pool, sources_of(self._config))
+        return make_endpoint(self._config, self._replicas, self._metrics, echo_id=False)
+
+    async def families(self) -> tuple[str, list[Metric]]:
+        """What this replica counts."""
+        return _replica(), list(self._metrics.registry.collect())
+
+
+def _replica() -> str:
+    return serve.get_replica_context().replica_tag
 
 
 def build(config: ServeConfig) -> serve.Application:
@@ -94,9 +181,14 @@ def build(config: ServeConfig) -> serve.Application:
         ScorerError: the scorer's folder is not usable; checked here, not on a replica.
         ConfigError: the environment variable holds something else than hashes.
     """
-    outline_scorer(config.scorer)
+    outline = outline_scorer(config.scorer)
     hashes = keys.known_hashes(config.key_hashes, os.environ.get(keys.ENVIRONMENT, ""))
     settings = config.model_copy(update={"key_hashes": hashes}).model_dump(mode="json")
-    resources = {"num_cpus": config.threads, "num_gpus": int(config.device.startswith("cuda"))}
-    engine = Engine.options(ray_actor_options=resources).bind(settings)  # type: ignore[attr-defined]
-    return Ingress.bind(engine, settings)  # type: ignore[attr-defined]
+    on_gpu = int(config.device.startswith("cuda"))
+    preprocess = Preprocess.options(  # type: ignore[attr-defined]
+        ray_actor_options={"num_cpus": config.decoders}
+    ).bind(settings, outline.pixels)
+    engine = Engine.options(  # type: ignore[attr-defined]
+        ray_actor_options={"num_cpus": config.threads, "num_gpus": on_gpu}
+    ).bind(settings)
+    return Ingress.bind(preprocess, engine, settings)  # type: ignore[attr-defined]

@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from beholder.serving.observed import problem
 
 
 class _TooLargeError(Exception):
@@ -56,4 +57,4 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = f"the body is larger than {self._limit} bytes: send fewer or smaller items"
-        await JSONResponse({"error": message}, 413)(scope, receive, send)
+        await problem(413, message)(scope, receive, send)

@@ -18,10 +18,36 @@ class ServeConfig(JobConfig):
 
     scorer: str = Field(description="URI or path of the scorer's folder")
     device: str = Field("cpu", description="cpu or cuda")
-    threads: int = Field(1, ge=1, description="CPU threads of the model in a replica")
-    batch_items: int = Field(16, ge=1, description="items scored in one batch, at most")
-    batch_wait_s: float = Field(0.01, ge=0, description="seconds a batch waits to fill up")
-    decoders: int = Field(1, ge=1, description="decoder processes of an ingress replica")
+    threads: int = Field(1, ge=1, description="CPU threads of the model in an engine")
+    batch_frames: int = Field(
+        32,
+        ge=1,
+        description="frames of a batch, at most; a picture has one, a clip up to 30. It bounds "
+        "the engine's memory: more keeps a GPU busier, and lets small requests wait longer",
+    )
+    batch_wait_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds that an idle engine waits for a batch to fill up; while it scores one "
+        "the next fills up anyway, so more than 0 pays only where a half empty batch takes as long",
+    )
+    decoders: int = Field(
+        1,
+        ge=1,
+        description="decoder processes of a preprocessing replica, which asks for a CPU each",
+    )
+    request_s: float = Field(
+        60.0, gt=0, description="seconds from a request's first byte, after which it is given up"
+    )
+    max_queue_frames: int = Field(
+        512,
+        ge=1,
+        description="frames in flight in a replica of the ingress, above which it answers 429: "
+        "frames a second that the engines score, times the seconds that somebody may wait",
+    )
+    max_queue_bytes: int = Field(
+        256 * 2**20, ge=1, description="bytes of bodies in its memory, above which it answers 429"
+    )
     max_body_bytes: int = Field(
         64 * 2**20, ge=1, description="bytes of a request, all its items together"
     )
@@ -54,6 +80,15 @@ class ServeConfig(JobConfig):
         if isinstance(data, dict):
             check_hashes(data.get("key_hashes", ()))
         return data
+
+    @model_validator(mode="after")
+    def _room_for_one(self) -> "ServeConfig":
+        if self.max_queue_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_queue_bytes is {self.max_queue_bytes}, which is less than one body may have "
+                f"(max_body_bytes, {self.max_body_bytes}): give at least that"
+            )
+        return self
 
     def limits(self) -> Limits:
         """Limits on each item."""

@@ -1,53 +1,58 @@
-"""The endpoint as an ASGI application, whatever runs it and wherever its engine is."""
+"""The endpoint as an ASGI application, whatever runs it and wherever its scorer is."""
 
 import asyncio
-import logging
-from typing import Any, Protocol
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Request, Security
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from beholder.items import Failure, Item
+from beholder.items import Item
 from beholder.logs import event
-from beholder.media.pool import DecoderPool
-from beholder.media.remote import RemoteClient
-from beholder.media.stage import Stage, Staged
+from beholder.serving.admission import Admission, Place
 from beholder.serving.body_limit import BodyLimit
 from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
+from beholder.serving.metrics import RequestMetrics, exposition
+from beholder.serving.observed import Observed, log, note, problem, request_id
 from beholder.serving.page import PATHS, add_page
+from beholder.serving.preprocess import expected_frames
 from beholder.serving.requests import RequestError, read_request
-from beholder.serving.schemas import MULTIPART, Problem, ScoreAnswer
-from beholder.serving.sources import Sources
+from beholder.serving.schemas import (
+    MULTIPART,
+    LimitsOut,
+    Problem,
+    ReadyAnswer,
+    ScoreAnswer,
+    ScorerOut,
+    ScorersAnswer,
+)
+from beholder.serving.service import About, Answered, LostReplicaError, ScoringService, Tasks
 
-log = logging.getLogger(__name__)
-
-Asked = tuple[Staged | Failure, str, tuple[str, ...] | None]
-"""An item's pixels or why there are none, its id, and the tasks; None for all that fit it."""
-
-
-class ScoringEngine(Protocol):
-    """What scores, in this process or another."""
-
-    async def about(self) -> dict[str, Any]:
-        """The scorer's ``fingerprint``, ``pixels`` (a PixelSpec) and ``tasks`` with their kinds."""
-
-    async def score(self, asked: Asked) -> dict[str, Any]:
-        """One item's answer, as :meth:`beholder.items.Score.as_dict` writes it."""
-
-
-def sources_of(config: ServeConfig) -> Sources:
-    """What the requests to an endpoint may name."""
-    return Sources(config.allowed_buckets, RemoteClient(config.allowed_hosts, config.fetch_s))
+READY = "/v1/ready"
+FRESH_S = 10.0
+"""Seconds for which a scored picture shows that the endpoint is ready."""
+READY_S = 5.0
+LOST_RETRY_S = 5
+"""Seconds after which a dead replica's successor is likely there."""
 
 
 def make_endpoint(
-    config: ServeConfig, engine: ScoringEngine, pool: DecoderPool, sources: Sources
+    config: ServeConfig, service: ScoringService, metrics: RequestMetrics, echo_id: bool = True
 ) -> FastAPI:
-    """The application: routes, error shapes, and the guards in front of them."""
-    routes = Endpoint(config, engine, pool, sources)
+    """The application: routes, error shapes, and the guards in front of them.
+
+    Args:
+        config: limits and keys.
+        service: what scores.
+        metrics: where requests are counted; the service tells of them among others'.
+        echo_id: whether answers carry the request's id; Serve's proxy adds it by itself.
+    """
+    routes = Endpoint(config, service, metrics)
     bearer = HTTPBearer(auto_error=False, description="an API key; checked by the gate")
     api = FastAPI(
         title="Beholder",
@@ -56,75 +61,192 @@ def make_endpoint(
         dependencies=[Security(bearer)] if config.key_hashes else [],
         responses={401: {"model": Problem}} if config.key_hashes else {},
     )
-    api.get("/v1/scorers", summary="The scorer behind this endpoint")(routes.scorers)
+    add_score_routes(api, routes)
+    add_page(api)
+    api.add_exception_handler(RequestError, _refused)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_middleware(BodyLimit, limit=config.max_body_bytes)
+    if config.key_hashes:  # Added later, it stands in front of what was added before.
+        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset({READY, *PATHS}))
+        event(log, "api_keys.on", known=len(config.key_hashes))
+    else:
+        event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")
+    api.add_middleware(Observed, metrics=metrics, echo=echo_id)
+    return api
+
+
+def add_score_routes(api: FastAPI, routes: "Endpoint") -> None:
+    """Scores, the scorer, readiness and metrics."""
     api.post(
         "/v1/score",
         summary="Score pictures and short videos",
         response_model=ScoreAnswer,
         response_model_exclude_none=True,
-        responses={400: {"model": Problem}, 413: {"model": Problem}, 415: {"model": Problem}},
+        responses={
+            status: {"model": Problem} for status in (400, 408, 413, 415, 429, 500, 503, 504)
+        },
         openapi_extra=MULTIPART,
     )(routes.score)
-    add_page(api)
-    api.add_exception_handler(RequestError, _refused)
-    api.add_exception_handler(HTTPException, _http_error)
-    api.add_middleware(BodyLimit, limit=config.max_body_bytes)
-    if config.key_hashes:  # Added last, it stands in front of everything.
-        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset(PATHS))
-        event(log, "api_keys.on", known=len(config.key_hashes))
-    else:
-        event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")
-    return api
+    api.get("/v1/scorers", summary="The scorer behind this endpoint, and its limits")(
+        routes.scorers
+    )
+    api.get(READY, summary="Whether a picture can be scored", responses={503: {"model": Problem}})(
+        routes.ready
+    )
+    api.get("/metrics", summary="Counts of all replicas in Prometheus' text format")(routes.metrics)
 
 
 class Endpoint:
-    """Takes requests apart, decodes in killable processes, and asks the engine."""
+    """Takes requests apart, lets them in or not, and has their items scored.
+
+    Args:
+        config: limits.
+        service: what scores.
+        metrics: where it is counted.
+    """
 
     def __init__(
-        self, config: ServeConfig, engine: ScoringEngine, pool: DecoderPool, sources: Sources
+        self, config: ServeConfig, service: ScoringService, metrics: RequestMetrics
     ) -> None:
         self._config = config
-        self._engine = engine
-        self._pool = pool
-        self._sources = sources
-        self._about: dict[str, Any] | None = None
+        self._service = service
+        self._metrics = metrics
+        self._admission = Admission(config.max_queue_frames, config.max_queue_bytes)
+        self._about: About | None = None
+        self._scored_at = -FRESH_S
+        metrics.queue_frames.set_function(lambda: self._admission.frames)
+        metrics.queue_bytes.set_function(lambda: self._admission.bytes)
 
-    async def scorers(self) -> dict[str, Any]:
-        """Fingerprint and tasks of the scorer; answers once it is loaded."""
-        about = await self._scorer()
-        return {"scorers": [{"fingerprint": about["fingerprint"], "tasks": about["tasks"]}]}
+    async def scorers(self) -> ScorersAnswer:
+        """Fingerprint, tasks and scale of the scorer, and what a request may cost."""
+        about = await self._known()
+        scorer = ScorerOut(
+            fingerprint=about.fingerprint,
+            readout=about.readout,
+            scale=about.scale,
+            tasks=about.tasks,
+        )
+        limits = self._config.model_dump(include=set(LimitsOut.model_fields))
+        return ScorersAnswer(scorers=[scorer], limits=LimitsOut(**limits))
+
+    async def ready(self) -> ReadyAnswer:
+        """Answers 200 once a picture was scored in the last seconds, a client's or a golden one.
+
+        An engine starts to answer only when it has scored its scorer's golden panel as recorded.
+        """
+        try:
+            async with asyncio.timeout(READY_S):
+                about = await self._known()
+                if not self._is_fresh() and about.golden is not None:
+                    item = Item("golden", about.golden)
+                    answered = await self._service.score([item], None, request_id())
+                    self._look_at(answered)
+        except (TimeoutError, LostReplicaError):
+            message = "no picture could be scored: the endpoint starts, or its replicas are lost"
+            raise RequestError(503, message, retry_after_s=LOST_RETRY_S) from None
+        if not self._is_fresh() and about.golden is not None:
+            raise RequestError(503, "the golden picture has no score: see the log", LOST_RETRY_S)
+        return ReadyAnswer(ready=True, fingerprint=about.fingerprint)
+
+    async def metrics(self) -> Response:
+        """Requests by status, items by code, seconds by stage, queues and batches."""
+        return Response(exposition(await self._service.metrics()), media_type=CONTENT_TYPE_LATEST)
 
     async def score(self, request: Request) -> dict[str, Any]:
         """Answers each item with its distributions or its failure; a bad item harms no other.
 
         Send `multipart/form-data` with any number of `files` and `tasks`, or JSON whose items
-        are base64 or URIs.
+        are base64 or URIs. 429 and 503 say in `Retry-After` when to come again; 504 is a request
+        that took longer than the endpoint's `request_s`, of which nothing is told.
         """
-        items, tasks = await read_request(request, self._config.max_items)
-        about = await self._scorer()
+        begun = time.monotonic()
+        with self.admitted(request) as place:
+            async with self.until(begun, 408, "the body did not arrive"):
+                items, tasks = await read_request(request, self._config.max_items)
+            note(items=len(items), read_s=time.monotonic() - begun)
+            self._metrics.stages({"read": time.monotonic() - begun})
+            async with self.until(begun, 504, "the items were not scored"):
+                await self.check_tasks(tasks)
+                answered = await self.score_items(place, items, tasks or None)
+        return {"items": answered.answers}
+
+    def admitted(self, request: Request) -> AbstractContextManager[Place]:
+        """A place in the queue for a request whose body hasn't been read yet.
+
+        Raises:
+            RequestError: on entering: 429, with the seconds after which to come again.
+        """
+        declared = request.headers.get("content-length", "")
+        limit = self._config.max_body_bytes
+        return self._admission.enter(min(int(declared), limit) if declared.isdigit() else limit)
+
+    @asynccontextmanager
+    async def until(self, begun: float, status: int, what: str) -> AsyncIterator[None]:
+        """Ends its block when the request has lasted for ``request_s``.
+
+        Raises:
+            RequestError: with ``status``; 503 where replicas died.
+        """
+        left = begun + self._config.request_s - time.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                yield
+        except TimeoutError:
+            message = f"{what} within {self._config.request_s:g} s: send fewer or smaller items"
+            raise RequestError(status, message) from None
+        except LostReplicaError:
+            message = f"the items' replica died, twice: come again in {LOST_RETRY_S} s"
+            raise RequestError(503, message, LOST_RETRY_S) from None
+
+    async def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Refuses tasks that the scorer doesn't have.
+
+        Raises:
+            RequestError: 400, naming one.
+        """
+        about = await self._known()
         for task in tasks:
-            if task not in about["tasks"]:
-                known = " or ".join(about["tasks"])
+            if task not in about.tasks:
+                known = " or ".join(about.tasks)
                 raise RequestError(400, f"this scorer has no task '{task}': ask for {known}")
-        stage = Stage(about["pixels"], self._config.limits(), self._pool, self._sources.fetch)
 
-        async def one(item: Item) -> dict[str, Any]:
-            staged = await asyncio.to_thread(stage.stage, item)
-            return await self._engine.score((staged, item.item_id, tasks or None))
+    async def score_items(self, place: Place, items: Sequence[Item], tasks: Tasks) -> Answered:
+        """Has items scored in an admitted request's place, and counts them.
 
-        return {"items": await asyncio.gather(*(one(item) for item in items))}
+        Raises:
+            RequestError: 429: others took the place meanwhile.
+            LostReplicaError: see :meth:`ScoringService.score`.
+        """
+        limits = self._config.limits()
+        place.claim(sum(expected_frames(item, limits) for item in items))
+        answered = await self._service.score(items, tasks, request_id())
+        place.done(answered.frames)
+        self._look_at(answered)
+        self._metrics.answers(answered.answers)
+        self._metrics.stages(answered.seconds)
+        failed = sum("failure" in answer for answer in answered.answers)
+        seconds = {f"{stage}_s": value for stage, value in answered.seconds.items()}
+        note(failed=failed, frames=answered.frames, **seconds)
+        return answered
 
-    async def _scorer(self) -> dict[str, Any]:
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._scored_at < FRESH_S
+
+    def _look_at(self, answered: Answered) -> None:
+        if any("scores" in answer for answer in answered.answers):
+            self._scored_at = time.monotonic()
+
+    async def _known(self) -> About:
         if self._about is None:
-            self._about = await self._engine.about()
+            self._about = await self._service.about()
         return self._about
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return JSONResponse({"error": str(error)}, error.status)
+    return problem(error.status, str(error), error.headers)
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    return problem(error.status_code, str(error.detail), error.headers)

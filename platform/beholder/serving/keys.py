@@ -10,10 +10,10 @@ import hmac
 import re
 from collections.abc import Iterable, Sequence
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from beholder.config import ConfigError
+from beholder.serving.observed import problem
 
 ENVIRONMENT = "BEHOLDER_KEY_HASHES"
 """The variable with further hashes, separated by commas or spaces."""
@@ -86,9 +86,6 @@ class KeyGate:
             await self._app(scope, receive, send)
             return
         challenge = 'Bearer realm="beholder"' + (', error="invalid_token"' if said else "")
-        refusal = JSONResponse(
-            {"error": "the request has no valid API key: send 'Authorization: Bearer KEY'"},
-            401,
-            {"WWW-Authenticate": challenge},
-        )
+        message = "the request has no valid API key: send 'Authorization: Bearer KEY'"
+        refusal = problem(401, message, {"WWW-Authenticate": challenge})
         await refusal(scope, receive, send)

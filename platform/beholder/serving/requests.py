@@ -1,5 +1,6 @@
 """A request taken apart: its items and the tasks that are asked of them."""
 
+import asyncio
 import base64
 import binascii
 
@@ -17,11 +18,18 @@ MAX_FIELDS = 64
 
 
 class RequestError(Exception):
-    """A request that is refused as a whole, with its HTTP status."""
+    """A request that is refused as a whole, with its HTTP status.
 
-    def __init__(self, status: int, message: str) -> None:
+    Args:
+        status: of the answer.
+        message: one sentence with the offending value and the remedy.
+        retry_after_s: whole seconds after which it is worth another try; None where it isn't.
+    """
+
+    def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 async def read_request(request: Request, max_items: int) -> tuple[list[Item], tuple[str, ...]]:
@@ -34,7 +42,8 @@ async def read_request(request: Request, max_items: int) -> tuple[list[Item], tu
     if kind == "multipart/form-data":
         items, tasks = await _multipart(request, max_items)
     elif kind == "application/json":
-        items, tasks = _json(await request.body())
+        # Some 100 MB of base64 take a while, in which others shall get their answers.
+        items, tasks = await asyncio.to_thread(_json, await request.body())
     else:
         raise RequestError(
             415, f"content type '{kind}' is not read: send multipart/form-data or JSON"

@@ -71,6 +71,8 @@ class ItemAnswer(BaseModel):
     fingerprint: str = Field(description="of the scorer; compare scores only within one")
     coverage: float | None = Field(None, description="part of a video's seconds looked at")
     scores: dict[str, TaskScore] | None = None
+    attributes: dict[str, str] | None = Field(None, description="named, where the scorer has them")
+    text: str | None = Field(None, description="what the scorer wrote, where it writes")
     failure: ItemFailure | None = None
 
 
@@ -80,10 +82,45 @@ class ScoreAnswer(BaseModel):
     items: list[ItemAnswer]
 
 
+class ScorerOut(BaseModel):
+    """The scorer behind the endpoint."""
+
+    fingerprint: str = Field(description="of whatever moves a score: weights, prompts, pixels")
+    readout: str = Field(description="how its answer is read, e.g. levels")
+    scale: tuple[float, float] = Field(description="[minimum, maximum] of its means")
+    tasks: dict[str, list[str]] = Field(description="the kinds of media that each task rates")
+
+
+class LimitsOut(BaseModel):
+    """What a request and its items may cost."""
+
+    max_items: int = Field(description="items in a request")
+    max_body_bytes: int = Field(description="bytes of a request")
+    max_bytes: int = Field(description="encoded bytes of an item")
+    max_pixels: int = Field(description="width times height of a picture or a video's frame")
+    max_seconds: float = Field(description="a video's duration")
+    request_s: float = Field(description="seconds after which a request is given up")
+
+
+class ScorersAnswer(BaseModel):
+    """What this endpoint scores with, and its limits."""
+
+    scorers: list[ScorerOut]
+    limits: LimitsOut
+
+
+class ReadyAnswer(BaseModel):
+    """A picture was scored a moment ago."""
+
+    ready: bool
+    fingerprint: str
+
+
 class Problem(BaseModel):
     """A request that was refused as a whole."""
 
     error: str = Field(description="one sentence with the offending value and the remedy")
+    request_id: str = Field(description="stands in the endpoint's log, too")
 
 
 def _inlined() -> dict[str, Any]:

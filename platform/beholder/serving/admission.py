@@ -1,0 +1,110 @@
+"""Who is let in: a bound on the frames and bytes in flight, asked before a body is read."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from beholder.serving.requests import RequestError
+
+WINDOW_S = 30.0
+"""Seconds over which the drain rate is measured."""
+LONGEST_RETRY_S = 60
+
+
+class Admission:
+    """Counts what a replica of the endpoint has in flight.
+
+    A request is let in while what is ahead of it stays below the limits, so what is in flight
+    exceeds ``max_frames`` by less than one request.
+
+    Args:
+        max_frames: in flight, waiting and being scored.
+        max_bytes: of request bodies in memory.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, max_frames: int, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.frames = 0
+        self.bytes = 0
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._busy_since: float | None = None
+        self._drained: deque[tuple[float, int]] = deque()
+
+    @contextmanager
+    def enter(self, size: int) -> Iterator["Place"]:
+        """A place in the queue while the context lasts, however it ends.
+
+        Args:
+            size: bytes of the body, or the most that it may have where nobody knows.
+
+        Raises:
+            RequestError: 429, with the seconds after which to come again.
+        """
+        if self.frames >= self._max_frames or self.bytes + size > self._max_bytes:
+            raise self._refusal()
+        place = Place(self)
+        self.bytes += size
+        try:
+            yield place
+        finally:
+            self.bytes -= size
+            self._leave(place)
+
+    def claim(self, place: "Place", frames: int) -> None:
+        """See :meth:`Place.claim`."""
+        if self.frames >= self._max_frames:
+            raise self._refusal()
+        if self.frames == 0:
+            self._busy_since = self._clock()
+            self._drained.clear()
+        self.frames += frames
+        place.frames += frames
+
+    def _leave(self, place: "Place") -> None:
+        self.frames -= place.frames
+        if place.scored:
+            self._drained.append((self._clock(), place.scored))
+
+    def retry_after_s(self) -> int:
+        """Whole seconds in which what is in flight is done, at the rate of late; 1 to 60."""
+        now = self._clock()
+        while self._drained and self._drained[0][0] < now - WINDOW_S:
+            self._drained.popleft()
+        done = sum(frames for _, frames in self._drained)
+        if self._busy_since is None or not done:
+            return 1
+        # No longer than it has been busy: an idle endpoint isn't a slow one.
+        seconds = max(min(WINDOW_S, now - self._busy_since), 1e-3)
+        return min(LONGEST_RETRY_S, max(1, math.ceil(self.frames * seconds / done)))
+
+    def _refusal(self) -> RequestError:
+        seconds = self.retry_after_s()
+        message = f"the endpoint has {self.frames} frames in flight: come again in {seconds} s"
+        return RequestError(429, message, retry_after_s=seconds)
+
+
+class Place:
+    """One request's part of what is in flight."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.frames = 0
+        self.scored = 0
+
+    def claim(self, frames: int) -> None:
+        """Takes frames, once the request's items are known.
+
+        Raises:
+            RequestError: 429: others took what was left meanwhile.
+        """
+        self._admission.claim(self, frames)
+
+    def done(self, frames: int) -> None:
+        """Says how many frames were scored: the drain rate comes from it."""
+        self.scored += frames

@@ -1,0 +1,309 @@
+"""The endpoint when there is too much, when it takes too long, and when clients leave."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from beholder.serving.preprocess import made_picture
+from beholder.serving.service import LostReplicaError
+
+Ask = Callable[..., httpx.Response]
+Endpoint = Callable[..., FastAPI]
+FILES = [("files", ("a.png", made_picture()))]
+
+
+class Slow:
+    """Stands in for the scorer: holds each batch until it is let go."""
+
+    def __init__(self, app: FastAPI) -> None:
+        service = app.state.service
+        self._inner = service.score_batch
+        self._gate = threading.Event()
+        self.begun = asyncio.Event()
+        self.items: list[str] = []
+        service.score_batch = self
+
+    def __call__(self, items: Sequence[Any], tasks: Any) -> list[dict[str, Any]]:
+        self.items += [name for name, _ in items]
+        self.begun._loop.call_soon_threadsafe(self.begun.set)  # type: ignore[attr-defined]
+        assert self._gate.wait(20)
+        return self._inner(items, tasks)
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI):
+    async with asyncio.timeout(30):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            yield client
+
+
+def values(text: str) -> dict[tuple[str, str], float]:
+    """Samples by name and the one label that matters."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            label = next((v for k, v in sample.labels.items() if k in ("status", "code")), "")
+            found[sample.name, label] = sample.value
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)  # nothing tells when: it happens inside of the application
+
+
+def slow(app: FastAPI) -> Slow:
+    one = Slow(app)
+    one.begun._loop = asyncio.get_running_loop()  # type: ignore[attr-defined]
+    return one
+
+
+def test_beyond_the_queue_a_request_is_refused_before_its_body_is_read(
+    loop: asyncio.Runner, endpoint: Endpoint
+) -> None:
+    app = endpoint(max_queue_frames=2)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            first = asyncio.create_task(client.post("/v1/score", files=FILES * 2))
+            await engine.begun.wait()
+            read = 0
+
+            async def stream():
+                nonlocal read
+                read += 1
+                yield b"x"
+
+            headers = {"Content-Type": "application/json"}
+            refused = await client.post("/v1/score", content=stream(), headers=headers)
+            assert refused.status_code == 429 and read == 0
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert "come again" in refused.json()["error"]
+            engine.let_go()
+            assert (await first).status_code == 200
+            assert (await client.post("/v1/score", files=FILES)).status_code == 200
+
+    loop.run(body())
+
+
+def test_bodies_in_memory_are_bounded(loop: asyncio.Runner, endpoint: Endpoint) -> None:
+    app = endpoint(max_body_bytes=10_000, max_queue_bytes=15_000)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            padded = [*FILES, ("files", ("b", b"x" * 8000))]
+            first = asyncio.create_task(client.post("/v1/score", files=padded))
+            await engine.begun.wait()
+            assert (await client.post("/v1/score", files=padded)).status_code == 429
+            small = asyncio.create_task(client.post("/v1/score", files=FILES))
+            await until(lambda: app.state.service.batcher.waiting_frames == 1)
+            engine.let_go()
+            assert [(await one).status_code for one in (first, small)] == [200, 200]
+
+    loop.run(body())
+
+
+def test_a_video_counts_with_the_frames_that_it_may_have(
+    loop: asyncio.Runner, endpoint: Endpoint
+) -> None:
+    app = endpoint(max_queue_frames=100, max_seconds=120)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            video = ("files", ("v.mp4", b"\x00\x00\x00\x18ftypmp42" + bytes(100)))
+            first = asyncio.create_task(client.post("/v1/score", files=[*FILES, video]))
+            await engine.begun.wait()
+            assert (await client.post("/v1/score", files=FILES)).status_code == 429
+            engine.let_go()
+            assert (await first).status_code == 200
+
+    loop.run(body())
+
+
+def test_a_request_that_takes_too_long_is_given_up_and_frees_its_place(
+    loop: asyncio.Runner, endpoint: Endpoint
+) -> None:
+    app = endpoint(request_s=0.3, max_queue_frames=2)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            both = [client.post("/v1/score", files=FILES) for _ in range(2)]
+            late = await asyncio.gather(*both)
+            assert [answer.status_code for answer in late] == [504, 504]
+            assert "within 0.3 s" in late[0].json()["error"]
+            dropped = 2 - len(engine.items)
+            engine.let_go()
+            await until(lambda: app.state.service.batcher.waiting_frames == 0)
+            app.state.service.score_batch = engine._inner
+            assert (await client.post("/v1/score", files=FILES)).status_code == 200
+            assert dropped == 1, "the one that had not begun was never scored"
+
+    loop.run(body())
+
+
+def test_a_body_that_does_not_arrive_is_given_up(loop: asyncio.Runner, endpoint: Endpoint) -> None:
+    app = endpoint(request_s=0.1)
+
+    async def body() -> None:
+        async def stalled():
+            yield b"{"
+            await asyncio.sleep(20)
+
+        async with client_of(app) as client:
+            headers = {"Content-Type": "application/json"}
+            answer = await client.post("/v1/score", content=stalled(), headers=headers)
+            assert answer.status_code == 408 and "did not arrive" in answer.json()["error"]
+
+    loop.run(body())
+
+
+def test_a_client_that_leaves_frees_its_place(
+    loop: asyncio.Runner, endpoint: Endpoint, ask: Ask
+) -> None:
+    """Serve's proxy cancels a request whose connection is closed, and so does this test."""
+    app = endpoint(max_queue_frames=2)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            first = asyncio.create_task(client.post("/v1/score", files=FILES))
+            await engine.begun.wait()
+            leaves = asyncio.create_task(client.post("/v1/score", files=FILES))
+            await until(lambda: app.state.service.batcher.waiting_frames == 1)
+            assert (await client.post("/v1/score", files=FILES)).status_code == 429
+            leaves.cancel()
+            await asyncio.gather(leaves, return_exceptions=True)
+            assert app.state.service.batcher.waiting_frames == 0
+            stays = asyncio.create_task(client.post("/v1/score", files=FILES))
+            await until(lambda: app.state.service.batcher.waiting_frames == 1)
+            engine.let_go()
+            assert [(await one).status_code for one in (first, stays)] == [200, 200]
+            assert len(engine.items) == 2
+
+    loop.run(body())
+    told = values(ask(app, "GET", "/metrics").text)
+    assert told["beholder_requests_total", "499"] == 1
+    assert told["beholder_requests_total", "429"] == 1
+
+
+def test_a_lost_replica_is_503_and_an_error_500(
+    endpoint: Endpoint, ask: Ask, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    app = endpoint()
+
+    async def lost(*_: Any) -> None:
+        raise LostReplicaError
+
+    monkeypatch.setattr(app.state.service, "score", lost)
+    answer = ask(app, "POST", "/v1/score", files=FILES)
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
+    assert ask(app, "GET", "/v1/ready").status_code == 503
+
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError("private")
+
+    monkeypatch.setattr(app.state.service, "score", broken)
+    monkeypatch.setattr(logging.getLogger("beholder"), "propagate", True)
+    with caplog.at_level(logging.INFO, "beholder"):
+        answer = ask(app, "POST", "/v1/score", files=FILES, headers={"X-Request-ID": "abc"})
+    assert answer.status_code == 500 and "private" not in answer.text
+    assert answer.json()["request_id"] == "abc"
+    (said,) = [record for record in caplog.records if record.getMessage() == "request.failed"]
+    assert said.fields == {"request_id": "abc"} and said.exc_info
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("abc-123", "abc-123"),
+        ("x" * 100, "x" * 64),
+        (b"a\x7f\xffb", "ab"),
+        ("", None),
+        (b"\xff\xfe", None),
+    ],
+)
+def test_every_answer_and_its_log_line_carry_the_requests_id(
+    endpoint: Endpoint,
+    ask: Ask,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: Any,
+    given: Any,
+    kept: str | None,
+) -> None:
+    app = endpoint()
+    monkeypatch.setattr(logging.getLogger("beholder"), "propagate", True)
+    for method, path, status in (("GET", "/v1/scorers", 200), ("GET", "/none", 404)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "beholder"):
+            answer = ask(app, method, path, headers={"X-Request-ID": given})
+        assert answer.status_code == status
+        one = answer.headers["X-Request-ID"]
+        assert one == kept or (kept is None and len(one) == 32)
+        assert answer.json().get("request_id", one) == one
+        (said,) = [record for record in caplog.records if record.getMessage() == "request"]
+        assert said.fields["request_id"] == one
+        assert said.fields["path"] == (path if status == 200 else "other")
+
+
+def test_readiness_scores_a_picture_and_needs_no_key(endpoint: Endpoint, ask: Ask) -> None:
+    app = endpoint(key_hashes=["a" * 64])
+    assert ask(app, "GET", "/metrics").status_code == 401
+    answer = ask(app, "GET", "/v1/ready")
+    assert answer.status_code == 200 and answer.json()["ready"] is True
+
+    def empty(items: Any, tasks: Any) -> list[dict[str, Any]]:
+        return [{"item_id": name, "failure": {"code": "model.nan"}} for name, _ in items]
+
+    broken = endpoint()
+    broken.state.service.score_batch = empty
+    answer = ask(broken, "GET", "/v1/ready")
+    assert answer.status_code == 503 and "golden picture" in answer.json()["error"]
+
+
+def test_the_scorer_and_its_limits_are_told(
+    endpoint: Endpoint, ask: Ask, small_scorer: Any
+) -> None:
+    told = ask(endpoint(max_items=7), "GET", "/v1/scorers").json()
+    (scorer,) = told["scorers"]
+    assert scorer == {
+        "fingerprint": small_scorer.fingerprint,
+        "readout": "levels",
+        "scale": [1.0, 5.0],
+        "tasks": {"quality": ["image", "video"], "aesthetics": ["image"]},
+    }
+    assert told["limits"]["max_items"] == 7 and told["limits"]["request_s"] == 60
+
+
+def test_requests_items_stages_and_batches_are_counted(endpoint: Endpoint, ask: Ask) -> None:
+    app = endpoint()
+    files = [*FILES, *FILES, ("files", ("bad", b"<html>"))]
+    assert ask(app, "POST", "/v1/score", files=files).status_code == 200
+    assert ask(app, "POST", "/v1/score", content=b"").status_code == 415
+    answer = ask(app, "GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    told = values(answer.text)
+    assert told["beholder_requests_total", "200"] == 1
+    assert told["beholder_requests_total", "415"] == 1
+    assert told["beholder_items_total", "ok"] == 2
+    assert told["beholder_items_total", "decode.unsupported"] == 1
+    assert told["beholder_batch_frames_sum", ""] == 2
+    assert told["beholder_queue_frames", ""] == 0
+    stages = [line for line in answer.text.splitlines() if "beholder_stage_seconds_count" in line]
+    assert len(stages) == 4 and all(line.endswith(" 1.0") for line in stages)

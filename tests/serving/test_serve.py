@@ -1,0 +1,98 @@
+"""The whole application on a real Ray: three deployments, their answers, and a death among them."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from beholder.local_stack import RayCluster
+from beholder.scoring import Scorer
+
+
+@pytest.fixture(scope="module")
+def url(serve_run: Callable, small_scorer: Scorer, tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("scorer")
+    small_scorer.save(folder)
+    with serve_run({"scorer": str(folder)}, Engine={"num_replicas": 2}) as url:
+        yield url
+
+
+def replicas(ray: RayCluster, deployment: str) -> dict[str, int]:
+    """Process ids of a deployment's running replicas by name."""
+    headers = {"Authorization": f"Bearer {ray.environment()['RAY_AUTH_TOKEN']}"}
+    told = httpx.get(f"{ray.dashboard}/api/serve/applications/", headers=headers, timeout=30).json()
+    listed = told["applications"]["score"]["deployments"][deployment]["replicas"]
+    return {r["replica_id"]: r["pid"] for r in listed if r["state"] == "RUNNING"}
+
+
+def test_answers_equal_the_scorers_bit_for_bit(
+    url: str, small_scorer: Scorer, photos: dict[str, bytes]
+) -> None:
+    """One batch of the same shape, with the same thread."""
+    files = [("files", (name, data)) for name, data in photos.items()]
+    answer = httpx.post(f"{url}/v1/score", files=files, timeout=60)
+    assert answer.status_code == 200, answer.text
+    expected = [score.as_dict() for score in small_scorer.score(list(photos.values()))]
+    for got, told, name in zip(answer.json()["items"], expected, photos, strict=True):
+        assert got["scores"] == json.loads(json.dumps(told["scores"])), name
+
+
+def test_an_id_is_given_back_once_and_metrics_speak_for_every_replica(url: str) -> None:
+    answer = httpx.get(f"{url}/v1/scorers", headers={"X-Request-ID": "abc"}, timeout=60)
+    assert answer.headers.get_list("X-Request-ID") == ["abc"]
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    engines = [line for line in text.splitlines() if line.startswith("beholder_batch_frames_count")]
+    assert len(engines) == 2 and len({line.split("replica=")[1] for line in engines}) == 2
+    assert 'beholder_requests_total{path="/v1/scorers"' in text
+
+
+def test_an_engines_death_under_load_costs_nobody_an_answer(
+    url: str, ray_cluster: RayCluster, small_scorer: Scorer, photos: dict[str, bytes]
+) -> None:
+    expected = {
+        name: score.as_dict()["scores"]["quality"]["mean"]
+        for name, score in zip(photos, small_scorer.score(list(photos.values())), strict=True)
+    }
+    before = replicas(ray_cluster, "Engine")
+    assert len(before) == 2
+    wrong: list[object] = []
+    answered = 0
+
+    async def client(http: httpx.AsyncClient, stop: asyncio.Event) -> None:
+        nonlocal answered
+        while not stop.is_set():
+            files = [("files", (name, data)) for name, data in photos.items()]
+            answer = await http.post(f"{url}/v1/score", files=files)
+            if answer.status_code != 200:
+                wrong.append((answer.status_code, answer.text))
+                continue
+            answered += 1
+            means = {i["item_id"]: i["scores"]["quality"]["mean"] for i in answer.json()["items"]}
+            wrong.extend((n, means[n], m) for n, m in expected.items() if abs(means[n] - m) > 1e-5)
+
+    async def load() -> None:
+        stop = asyncio.Event()
+        async with httpx.AsyncClient(timeout=60) as http:
+            clients = [asyncio.create_task(client(http, stop)) for _ in range(6)]
+            async with asyncio.timeout(90):
+                await grown(8)
+                os.kill(next(iter(before.values())), signal.SIGKILL)
+                await grown(30)
+                while len(await asyncio.to_thread(replicas, ray_cluster, "Engine")) < 2:
+                    await asyncio.sleep(0.2)  # Serve is asked: it tells nobody by itself
+                await grown(8)
+            stop.set()
+            await asyncio.gather(*clients)
+
+    async def grown(by: int) -> None:
+        goal = answered + by
+        while answered < goal and not wrong:
+            await asyncio.sleep(0.02)
+
+    asyncio.run(load())
+    assert wrong == []
+    assert set(replicas(ray_cluster, "Engine")) != set(before)
