@@ -1,4 +1,4 @@
-"""The command ``beholder``: score files at hand, look into a catalog, and check a machine."""
+"""The command ``beholder``: score files, serve a scorer, look into a catalog, check a machine."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ from beholder.errors import UserError
 from beholder.items import Score
 from beholder.logs import progress
 from beholder.opinions import Point
-from beholder.scoring import Scorer, check_tasks, load_scorer
+from beholder.scoring import Scorer, check_tasks, load_scorer, outline_scorer
 
 app = typer.Typer(
     help="Rates pictures and videos as people do.", no_args_is_help=True, add_completion=False
@@ -114,6 +115,34 @@ def explain(
 
 
 @app.command()
+def serve(
+    scorer: Annotated[
+        str, typer.Option(envvar="BEHOLDER_SCORER", help="scorer's folder: path or s3:// URI")
+    ] = DEFAULT_SCORER,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="of the endpoint and its page")
+    ] = 8000,
+) -> None:
+    """Serves a scorer and its web page on this machine until Ctrl-C, on a Ray of its own."""
+    from beholder.local_stack import RayCluster, require_free
+
+    outline_scorer(scorer)  # a wrong folder is said before anything starts
+    require_free(port, "the endpoint")
+    _end_on_sigterm()
+    print(f"starting Ray and loading {scorer} ...", file=sys.stderr)
+    with RayCluster(num_cpus=4, object_store_gib=0.5) as ray:
+        os.environ.update(ray.environment())
+        from beholder.serving.config import ServeConfig
+        from beholder.serving.local import serving  # Ray reads the environment when imported
+
+        folder = scorer if "://" in scorer else str(Path(scorer).resolve())
+        with suppress(KeyboardInterrupt), serving(ServeConfig(scorer=folder), port) as url:
+            _end_on_sigterm()  # Ray has put its own handler there
+            print(f"open {url} (Ctrl-C here ends it)", flush=True)
+            signal.pause()
+
+
+@app.command()
 def stack(
     cpus: Annotated[int, typer.Option(help="CPUs that Ray may hand out")] = 4,
 ) -> None:
@@ -121,7 +150,7 @@ def stack(
     from beholder.datasets.demo import build_demo
     from beholder.local_stack import ObjectStore, RayCluster
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends both, too
+    _end_on_sigterm()
     with ObjectStore(bucket="beholder") as store:
         os.environ.update(store.environment())
         with RayCluster(num_cpus=cpus, object_store_gib=0.5) as ray:
@@ -132,6 +161,11 @@ def stack(
             print("# paste these lines into another shell; Ctrl-C here ends it", flush=True)
             with suppress(KeyboardInterrupt):
                 signal.pause()
+
+
+def _end_on_sigterm() -> None:
+    """Has a SIGTERM leave every ``with``, which ends what was started there."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @app.command()

@@ -1,13 +1,18 @@
 """The endpoint in this process: its application with an engine that scores here and now."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from prometheus_client import Metric
+from starlette.types import ASGIApp
 
 from beholder.config import validate_config
 from beholder.items import Item
@@ -101,3 +106,27 @@ def ask(loop: asyncio.Runner) -> Ask:
         return loop.run(talk())
 
     return one
+
+
+Listening = Callable[[ASGIApp], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def listening() -> Listening:
+    """``with listening(app) as url`` serves an application on a port of its own."""
+
+    @contextmanager
+    def serve(app: ASGIApp) -> Iterator[str]:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()  # a connection made before the server runs waits for it
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return serve

@@ -19,6 +19,7 @@ from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
 from beholder.serving.metrics import RequestMetrics, exposition
 from beholder.serving.observed import Observed, log, note, problem, request_id
+from beholder.serving.page import PATHS, add_page
 from beholder.serving.preprocess import expected_frames
 from beholder.serving.requests import RequestError, read_request
 from beholder.serving.schemas import (
@@ -61,11 +62,12 @@ def make_endpoint(
         responses={401: {"model": Problem}} if config.key_hashes else {},
     )
     add_score_routes(api, routes)
+    add_page(api)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit, limit=config.max_body_bytes)
     if config.key_hashes:  # Added later, it stands in front of what was added before.
-        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset({READY}))
+        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset({READY, *PATHS}))
         event(log, "api_keys.on", known=len(config.key_hashes))
     else:
         event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")
