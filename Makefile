@@ -2,8 +2,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SCORER := quickstart/scorer/scorer.json
 
-.PHONY: install quickstart test e2e bench lint
+.PHONY: install quickstart page test e2e bench lint
 
 install: $(STAMP)
 
@@ -17,6 +18,10 @@ $(STAMP): pyproject.toml infra/constraints.txt infra/demo-pictures.txt
 
 quickstart: install
 	$(BIN)/python jobs/quickstart.py
+
+page: install
+	@test -f $(SCORER) || $(BIN)/python jobs/quickstart.py
+	$(BIN)/beholder serve
 
 test: install lint
 	$(BIN)/python -m pytest -m "not e2e" tests

@@ -1,4 +1,4 @@
-"""The command ``beholder``: score files at hand, look into a catalog, and check a machine."""
+"""The command ``beholder``: score files, serve a scorer, look into a catalog, check a machine."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ from beholder.errors import UserError
 from beholder.items import Score
 from beholder.logs import progress
 from beholder.opinions import Point
-from beholder.scoring import Scorer, check_tasks, load_scorer
+from beholder.scoring import Scorer, check_tasks, load_scorer, outline_scorer
 
 app = typer.Typer(
     help="Rates pictures and videos as people do.", no_args_is_help=True, add_completion=False
@@ -111,6 +112,31 @@ def explain(
         words = (row["state"], attempts and str(attempts), failure, sha256, row["uri"])
         nights.add_row(event.run, *(escape(word or "") for word in words), ", ".join(event.seen_in))
     console.print(scores, nights)
+
+
+@app.command()
+def serve(
+    scorer: Annotated[
+        str, typer.Option(envvar="BEHOLDER_SCORER", help="scorer's folder: path or s3:// URI")
+    ] = DEFAULT_SCORER,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the endpoint and its page")] = 8000,
+) -> None:
+    """Serves a scorer and its web page on this machine until Ctrl-C, on a Ray of its own."""
+    from beholder.local_stack import RayCluster, require_free
+
+    outline_scorer(scorer)  # a wrong folder is said before anything starts
+    require_free(port, "the endpoint")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends both, too
+    print(f"starting Ray and loading {scorer} ...", file=sys.stderr)
+    with RayCluster(num_cpus=4, object_store_gib=0.5) as ray:
+        os.environ.update(ray.environment())
+        from beholder.serving.config import ServeConfig
+        from beholder.serving.local import serving  # Ray reads the environment when imported
+
+        folder = scorer if "://" in scorer else str(Path(scorer).resolve())
+        with suppress(KeyboardInterrupt), serving(ServeConfig(scorer=folder), port) as url:
+            print(f"open {url} (Ctrl-C here ends it)", flush=True)
+            signal.pause()
 
 
 @app.command()

@@ -17,6 +17,7 @@ from beholder.media.stage import Stage, Staged
 from beholder.serving.body_limit import BodyLimit
 from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
+from beholder.serving.page import PATHS, add_page
 from beholder.serving.requests import RequestError, read_request
 from beholder.serving.schemas import MULTIPART, Problem, ScoreAnswer
 from beholder.serving.sources import Sources
@@ -64,11 +65,12 @@ def make_endpoint(
         responses={400: {"model": Problem}, 413: {"model": Problem}, 415: {"model": Problem}},
         openapi_extra=MULTIPART,
     )(routes.score)
+    add_page(api)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit, limit=config.max_body_bytes)
     if config.key_hashes:  # Added last, it stands in front of everything.
-        api.add_middleware(KeyGate, hashes=config.key_hashes)
+        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=PATHS)
         event(log, "api_keys.on", known=len(config.key_hashes))
     else:
         event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")
