@@ -119,7 +119,9 @@ def serve(
     scorer: Annotated[
         str, typer.Option(envvar="BEHOLDER_SCORER", help="scorer's folder: path or s3:// URI")
     ] = DEFAULT_SCORER,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="of the endpoint and its page")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="of the endpoint and its page")
+    ] = 8000,
 ) -> None:
     """Serves a scorer and its web page on this machine until Ctrl-C, on a Ray of its own."""
     from beholder.local_stack import RayCluster, require_free

@@ -37,3 +37,25 @@ def test_a_point_is_told_without_a_spread() -> None:
     assert (told["mean"], told["clips"], told["scale"]) == (0.25, [0.25, 0.25], [0, 1])
     for name in ("std", "entropy", "support", "probs", "mass"):
         assert told[name] is None
+
+
+def test_what_was_told_reads_back() -> None:
+    point = Point(np.array(0.25), Scale(0, 1))
+    score = Score(
+        "a",
+        "f" * 8,
+        {"quality": UNIFORM, "aesthetics": point},
+        {"quality": 0.9},
+        {"quality": (UNIFORM, UNIFORM), "aesthetics": (point,)},
+        coverage=0.5,
+    )
+    read = Score.from_dict(json.loads(json.dumps(score.as_dict())))
+    assert read.as_dict() == score.as_dict()
+    quality = read.tasks["quality"]
+    assert isinstance(quality, ScoreDistribution) and isinstance(read.tasks["aesthetics"], Point)
+    assert np.array_equal(quality.probs, UNIFORM.probs)
+
+
+def test_a_failure_reads_back() -> None:
+    score = Score("a", "f", failure=Failure(FailureCode.LIMIT_BYTES, "no", 2, 7))
+    assert Score.from_dict(json.loads(json.dumps(score.as_dict()))) == score

@@ -1,12 +1,17 @@
 """The endpoint in this process: its application with an engine that scores here and now."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from beholder.config import validate_config
 from beholder.media import DecoderPool
@@ -71,3 +76,27 @@ def ask() -> Ask:
         return asyncio.run(talk())
 
     return one
+
+
+Listening = Callable[[ASGIApp], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def listening() -> Listening:
+    """``with listening(app) as url`` serves an application on a port of its own."""
+
+    @contextmanager
+    def serve(app: ASGIApp) -> Iterator[str]:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()  # a connection made before the server runs waits for it
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return serve

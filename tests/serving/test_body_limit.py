@@ -1,12 +1,9 @@
 """The body limit, on a real HTTP server."""
 
-import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -22,17 +19,10 @@ async def _length(request: Request) -> PlainTextResponse:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    app = BodyLimit(Starlette(routes=[Route("/", _length, methods=["POST"])]), LIMIT)
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()  # a connection made before the server runs waits for it
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+def url(listening: Callable) -> Iterator[str]:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    with listening(BodyLimit(app, LIMIT)) as here:
+        yield f"{here}/"
 
 
 def test_a_body_within_the_limit_arrives_whole(url: str) -> None:

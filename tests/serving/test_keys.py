@@ -16,7 +16,9 @@ HASHES = [hashlib.sha256(key.encode()).hexdigest() for key in KEYS]
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def ask(*headers: tuple[bytes, bytes], kind: str = "http") -> tuple[int, dict[str, str], bytes]:
+def ask(
+    *headers: tuple[bytes, bytes], kind: str = "http", path: str = "/"
+) -> tuple[int, dict[str, str], bytes]:
     """What the gate answers; 200 is the application behind it. Nothing may read the body."""
     sent: list[Message] = []
 
@@ -30,8 +32,8 @@ def ask(*headers: tuple[bytes, bytes], kind: str = "http") -> tuple[int, dict[st
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": kind, "method": "POST", "path": "/", "headers": list(headers)}
-    asyncio.run(KeyGate(application, HASHES)(scope, receive, send))
+    scope = {"type": kind, "method": "POST", "path": path, "headers": list(headers)}
+    asyncio.run(KeyGate(application, HASHES, frozenset({"/open"}))(scope, receive, send))
     found = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
     return sent[0]["status"], found, sent[1]["body"]
 
@@ -79,6 +81,12 @@ def test_all_else_is_refused_before_the_body_is_read(headers: list) -> None:
 
 def test_websockets_are_not_a_way_around() -> None:
     assert ask(kind="websocket")[0] == 401
+
+
+def test_an_open_path_needs_no_key_and_opens_no_other() -> None:
+    assert ask(path="/open")[0] == 200
+    for path in ("/open/", "/open/x", "//open", "/OPEN", "/", "/open?", "/v1/../open"):
+        assert ask(path=path)[0] == 401, path
 
 
 def test_every_hash_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

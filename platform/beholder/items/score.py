@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from beholder.items.failure import Failure
-from beholder.opinions import Rating
+import numpy as np
+
+from beholder.items.failure import Failure, FailureCode
+from beholder.opinions import Point, Rating, Scale, ScoreDistribution
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,35 @@ class Score:
             for task, rating in self.tasks.items()
         }
         return answer
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """What :meth:`as_dict` wrote, clips as points: only their means are written.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: it is not what ``as_dict`` writes.
+        """
+        failure, scores = told.get("failure"), told.get("scores") or {}
+        if failure is not None:
+            failure = Failure(**{**failure, "code": FailureCode(failure["code"])})
+        return cls(
+            item_id=told["item_id"],
+            fingerprint=told["fingerprint"],
+            tasks={task: _rating(one) for task, one in scores.items()},
+            mass={task: one["mass"] for task, one in scores.items() if one.get("mass") is not None},
+            clips={
+                task: tuple(Point(np.array(mean), Scale(*one["scale"])) for mean in one["clips"])
+                for task, one in scores.items()
+            },
+            coverage=told.get("coverage", 1.0),
+            failure=failure,
+            attributes=told.get("attributes") or {},
+            text=told.get("text"),
+        )
+
+
+def _rating(told: Mapping[str, Any]) -> Rating:
+    scale = Scale(*told["scale"])
+    if told.get("probs") is None:
+        return Point(np.array(told["mean"]), scale)
+    return ScoreDistribution(np.array(told["support"]), np.array(told["probs"]), scale)

@@ -70,7 +70,7 @@ def make_endpoint(
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit, limit=config.max_body_bytes)
     if config.key_hashes:  # Added last, it stands in front of everything.
-        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=PATHS)
+        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset(PATHS))
         event(log, "api_keys.on", known=len(config.key_hashes))
     else:
         event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")

@@ -8,7 +8,7 @@ because nobody guesses a random key.
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -63,21 +63,21 @@ class KeyGate:
     """ASGI middleware: 401 for a request without a known key, before its body is read.
 
     Args:
-        app: what it guards, all of its paths but the open ones.
+        app: what it guards.
         hashes: SHA-256 of the known keys, in hex.
-        open_paths: that anybody may GET: the page, into which a person types the key.
+        open_paths: paths that need none.
     """
 
     def __init__(
-        self, app: ASGIApp, hashes: Sequence[str], open_paths: Collection[str] = ()
+        self, app: ASGIApp, hashes: Sequence[str], open_paths: frozenset[str] = frozenset()
     ) -> None:
         self._app = app
         self._hashes = tuple(hashes)
-        self._open_paths = frozenset(open_paths)
+        self._open = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request in whose one Authorization header holds ``Bearer`` and a known key."""
-        if scope["type"] == "lifespan" or self._is_open(scope):
+        if scope["type"] == "lifespan" or scope.get("path") in self._open:
             await self._app(scope, receive, send)
             return
         said = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -92,10 +92,3 @@ class KeyGate:
             {"WWW-Authenticate": challenge},
         )
         await refusal(scope, receive, send)
-
-    def _is_open(self, scope: Scope) -> bool:
-        return (
-            scope["type"] == "http"
-            and scope["method"] == "GET"
-            and scope["path"] in self._open_paths
-        )

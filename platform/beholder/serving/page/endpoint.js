@@ -11,9 +11,10 @@ export class Refused extends Error {
   }
 }
 
-/** What is served: tasks with their kinds, fingerprint, and the limits where it says them. */
+/** What is served: `tasks` with their kinds, `fingerprint`, and the endpoint's `limits`. */
 export async function askScorer(options) {
-  return (await send("v1/scorers", {}, options)).scorers[0];
+  const { scorers, limits = {} } = await send("v1/scorers", {}, options);
+  return { ...scorers[0], limits };
 }
 
 /** One answer a file, in their order. */

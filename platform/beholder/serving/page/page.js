@@ -84,8 +84,8 @@ async function work() {
 
 /** The next cards within the endpoint's limits; what can't be sent at all is said at once. */
 async function nextBatch() {
-  const most = scorer.limits?.max_body_bytes ?? Infinity;
-  const count = Math.min(BATCH, scorer.limits?.max_items ?? BATCH);
+  const most = scorer.limits.max_body_bytes ?? Infinity;
+  const count = Math.min(BATCH, scorer.limits.max_items ?? BATCH);
   const batch = [];
   let bytes = ENVELOPE;
   for (const card of cards.filter((one) => one.state === "waiting")) {
