@@ -1,12 +1,14 @@
 """The command line on real photographs."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from beholder.cli import app
+from beholder.errors import UserError
 from beholder.readouts import RegressionReadout
 from beholder.scoring import Scorer
 
@@ -65,3 +67,18 @@ def test_names_are_shown_as_they_are(arguments: list[str], tmp_path: Path) -> No
     assert result.exit_code == 1
     for name in odd:
         assert name in result.stdout
+
+
+def test_what_cannot_be_served_is_said_before_anything_starts(
+    small_scorer: Scorer, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["serve", "--scorer", str(tmp_path / "none")])
+    assert isinstance(result.exception, UserError)
+    assert str(tmp_path / "none") in str(result.exception)
+    small_scorer.save(tmp_path / "scorer")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["serve", "--scorer", str(tmp_path / "scorer"), "--port", port]
+        result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, UserError)
+    assert f"port {port} for the endpoint is taken" in str(result.exception)

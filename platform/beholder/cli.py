@@ -128,7 +128,7 @@ def serve(
 
     outline_scorer(scorer)  # a wrong folder is said before anything starts
     require_free(port, "the endpoint")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends both, too
+    _end_on_sigterm()
     print(f"starting Ray and loading {scorer} ...", file=sys.stderr)
     with RayCluster(num_cpus=4, object_store_gib=0.5) as ray:
         os.environ.update(ray.environment())
@@ -137,6 +137,7 @@ def serve(
 
         folder = scorer if "://" in scorer else str(Path(scorer).resolve())
         with suppress(KeyboardInterrupt), serving(ServeConfig(scorer=folder), port) as url:
+            _end_on_sigterm()  # Ray has put its own handler there
             print(f"open {url} (Ctrl-C here ends it)", flush=True)
             signal.pause()
 
@@ -149,7 +150,7 @@ def stack(
     from beholder.datasets.demo import build_demo
     from beholder.local_stack import ObjectStore, RayCluster
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends both, too
+    _end_on_sigterm()
     with ObjectStore(bucket="beholder") as store:
         os.environ.update(store.environment())
         with RayCluster(num_cpus=cpus, object_store_gib=0.5) as ray:
@@ -160,6 +161,11 @@ def stack(
             print("# paste these lines into another shell; Ctrl-C here ends it", flush=True)
             with suppress(KeyboardInterrupt):
                 signal.pause()
+
+
+def _end_on_sigterm() -> None:
+    """Has a SIGTERM leave every ``with``, which ends what was started there."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @app.command()

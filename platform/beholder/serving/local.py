@@ -17,8 +17,9 @@ HOST = "127.0.0.1"
 def serving(config: ServeConfig, port: int) -> Iterator[str]:
     """Serves a scorer on the Ray that RAY_ADDRESS names; gives the endpoint's URL.
 
-    When the block begins the scorer is loaded and answers; when it ends Serve is shut down, and
-    Ray is left to whoever started it.
+    When the block begins the scorer is loaded and answers; when it ends this process leaves Ray.
+    The endpoint ends with that Ray, whose stop follows: shutting Serve down before would take
+    seconds and complain of the controller's own end.
 
     Args:
         config: ``scorer`` must be a URI or an absolute path: replicas have folders of their own.
@@ -37,5 +38,4 @@ def serving(config: ServeConfig, port: int) -> Iterator[str]:
         serve.run(application, name="score", route_prefix="/")
         yield f"http://{HOST}:{port}/"
     finally:
-        serve.shutdown()
         ray.shutdown()

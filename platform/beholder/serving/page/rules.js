@@ -8,12 +8,12 @@ export const RULES = {
   },
   lower_bound: {
     name: "lower bound",
-    note: "Mean less one std: of two equal means the one that people agree on is first.",
+    note: "Mean less one std: of equal means the surer is first.",
     spread: true,
   },
   expected_rank: {
     name: "expected rank",
-    note: "The place that it takes on average when every opinion is drawn anew.",
+    note: "Its average place when opinions are drawn anew.",
     spread: true,
   },
 };
