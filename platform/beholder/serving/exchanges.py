@@ -3,6 +3,7 @@
 Written once for both clients as generators: they yield a request to send, or seconds to wait.
 """
 
+import itertools
 import json
 import os
 import random
@@ -100,15 +101,14 @@ class Exchanges:
     def _ask(self, method: str, path: str, **body: Any) -> Flow[Any]:
         """Sends until there is an answer; all requests may be repeated, none changes anything."""
         request = httpx.Request(method, self._url + path, headers=self._headers, **body)
-        for attempt in range(TRIES):
+        for attempt in itertools.count():
             answer = yield request
             assert answer is not None, "a request is answered"
             if isinstance(answer, httpx.Response) and answer.status_code not in BUSY:
                 return _told(answer)
             if attempt + 1 == TRIES or isinstance(answer, httpx.LocalProtocolError):
-                break
+                raise _given_up(request, answer)
             yield self._pause(answer, attempt)
-        raise _given_up(request, answer)
 
     def _pause(self, answer: Answer, attempt: int) -> float:
         """Seconds before the next try: never less than the endpoint asked for."""
@@ -163,18 +163,23 @@ def loaded(items: Iterable[Upload]) -> Iterator[Item]:
     """
     for position, one in enumerate(items):
         item = Item.of(one, position)
-        if isinstance(item.source, str | Path) and "://" not in str(item.source):
-            try:
-                item = replace(item, source=Path(item.source).read_bytes())
-            except OSError as error:
-                said = error.strerror or str(error)
-                raise UserError(f"{item.source} can't be read: {said}: name a file") from error
-        elif not isinstance(item.source, str | bytes):
+        source = item.source
+        if isinstance(source, str | Path) and "://" not in str(source):
+            item = replace(item, source=_bytes_of(Path(source)))
+        elif not isinstance(source, str | bytes):
             raise UserError(
-                f"item '{item.item_id}' is a {type(item.source).__name__}: send a path, a URI or "
-                "an encoded file's bytes"
+                f"item '{item.item_id}' is a {type(source).__name__}: send a path, a URI or an "
+                "encoded file's bytes"
             )
         yield item
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise UserError(f"{path} can't be read ({said}): name a file") from error
 
 
 def _body(batch: Sequence[Item], tasks: Sequence[str]) -> dict[str, Any]:
