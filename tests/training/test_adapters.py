@@ -22,6 +22,7 @@ from beholder.conversations import scoring
 from beholder.datasets import TrainingSet
 from beholder.opinions import Scale
 from beholder.scoring import Scorer, TaskSpec
+from beholder.scoring.adapter import merged
 from beholder.training.adapters import (
     adapted_layers,
     add_adapters,
@@ -257,6 +258,11 @@ def test_only_adapters_and_named_parts_move_and_the_scorer_has_them_merged(
     (last,) = (runs.folder / "run").iterdir()
     saved = load_file(last / "model.safetensors")
     assert set(saved) == set(start.state_dict()), "the official keys"
+    factors = load_file(last / "adapter.safetensors")
+    assert len(factors) == 2 * len(ups)
+    for name in {name.rpartition(".")[0] for name in factors}:
+        down, up = factors[f"{name}.lora_A"], factors[f"{name}.lora_B"]
+        assert torch.equal(merged(start.state_dict()[name], down, up, 2.0), saved[name])
     backbone = start_backbone(config, weights=False)  # as a run takes its best checkpoint up
     load_weights(backbone, last)
     tasks = {"quality": TaskSpec(kinds=("image",), scale=(1, 5))}

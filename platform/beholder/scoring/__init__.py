@@ -10,7 +10,7 @@ from beholder.scoring.folder import (
 )
 from beholder.scoring.panel import PanelCheck, check_panel
 from beholder.scoring.scorer import Scorer
-from beholder.scoring.store import ScorerOutline, load_scorer, outline_scorer
+from beholder.scoring.store import ScorerOutline, load_adapter, load_scorer, outline_scorer
 
 __all__ = [
     "SCORER_VERSION",
@@ -22,6 +22,7 @@ __all__ = [
     "TaskSpec",
     "check_panel",
     "check_tasks",
+    "load_adapter",
     "load_scorer",
     "outline_scorer",
     "tasks_by_kind",

@@ -2,7 +2,8 @@
 
 ``config.json``, ``model.safetensors`` (or shards with an index), ``tokenizer.json``,
 ``scorer.json`` and a model card, ``README.md``; ``readout.safetensors`` where the readout has a
-trained head; the golden panel in ``panel/``. Nothing in it is ever unpickled or run.
+trained head; the golden panel in ``panel/``. An adapter's folder has ``adapter.json`` and
+``adapter.safetensors`` in place of the weights. Nothing in it is ever unpickled or run.
 """
 
 import json
@@ -19,6 +20,8 @@ from beholder.items import Kind
 SCORER_VERSION = 1
 PREPROCESSING_VERSION = 1
 """Raised when the way from bytes to pixels changes a pixel."""
+ADAPTER = "adapter.json"
+"""In the folder of an adapter, see :mod:`beholder.scoring.adapter`."""
 PANEL = "panel"
 """The golden panel's folder inside of a scorer's, see :mod:`beholder.scoring.panel`."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from beholder.backbones import Backbone
 from beholder.backbones.loading import load_weights, make_backbone
@@ -26,6 +26,7 @@ from beholder.readouts import HEAD_FILE, Reading, Readout, load_head, make_reado
 from beholder.scoring.engine import Clip, Engine
 from beholder.scoring.fingerprint import fingerprint, weights_hash
 from beholder.scoring.folder import (
+    ADAPTER,
     PREPROCESSING_VERSION,
     SCORER_VERSION,
     ScorerError,
@@ -220,9 +221,13 @@ class Scorer:
     def save(self, folder: Path) -> None:
         """Writes the scorer into a folder, ``scorer.json`` last: a half-written one won't load."""
         folder.mkdir(parents=True, exist_ok=True)
-        _save_weights(self.backbone, folder / "model.safetensors")
+        save_tensors(self.backbone.state_dict(), folder / "model.safetensors")
+        self.save_around(folder)
+
+    def save_around(self, folder: Path) -> None:
+        """Writes all of a scorer's folder but the backbone's weights, ``scorer.json`` last."""
         if self.head is not None:
-            _save_weights(self.head, folder / HEAD_FILE)
+            save_tensors(self.head.state_dict(), folder / HEAD_FILE)
         (folder / "config.json").write_text(json.dumps(self.backbone.config(), indent=2), "utf-8")
         (folder / "tokenizer.json").write_text(self.backbone.tokenizer_json(), "utf-8")
         card = model_card(self.file, self.backbone.name)
@@ -241,26 +246,17 @@ class Scorer:
         """
         path = Path(folder)
         file = read_scorer_file(path)
-        panel = read_panel(path)
+        if (path / ADAPTER).is_file():
+            raise ScorerError(
+                f"scorer folder {path} is an adapter: load the scorer that it was trained over, "
+                "then this by beholder.scoring.load_adapter"
+            )
         try:
             config = json.loads((path / "config.json").read_text("utf-8"))
             backbone = make_backbone(config, path / "tokenizer.json")
             backbone.to(_DTYPES[file.dtype])
             load_weights(backbone, path)
-            readout = make_readout(file.readout)
-            head = readout.head(backbone.spec.hidden_size)
-            load_head(head, path)
-            scorer = cls(
-                backbone.to(device),
-                readout,
-                file.tasks,
-                file.prompt,
-                file.metrics,
-                file.made_with,
-                max_frames=max_frames,
-                head=head,
-                panel=panel,
-            )
+            scorer = cls.around(path, file, backbone.to(device), max_frames)
         except (ValueError, KeyError) as error:
             raise ScorerError(f"scorer folder {path}: {error}") from error
         if scorer.fingerprint != file.fingerprint:
@@ -270,10 +266,35 @@ class Scorer:
             )
         return scorer
 
+    @classmethod
+    def around(
+        cls, folder: Path, file: ScorerFile, backbone: Backbone, max_frames: int
+    ) -> "Scorer":
+        """The scorer of a folder, around a backbone that has its weights.
 
-def _save_weights(module: nn.Module, path: Path) -> None:
-    state = {name: v.detach().cpu().contiguous() for name, v in module.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})
+        Raises:
+            ValueError: the readout is not one, or its head is missing or damaged.
+        """
+        readout = make_readout(file.readout)
+        head = readout.head(backbone.spec.hidden_size)
+        load_head(head, folder)
+        return cls(
+            backbone,
+            readout,
+            file.tasks,
+            file.prompt,
+            file.metrics,
+            file.made_with,
+            max_frames=max_frames,
+            head=head,
+            panel=read_panel(folder),
+        )
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes tensors into a safetensors file, from whatever device they are on."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def library_versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ import torch
 from beholder.backbones.loading import make_backbone
 from beholder.media.pixels import PixelSpec
 from beholder.media.storage import fetch_tree, list_files, open_filesystem
+from beholder.scoring.adapter import over
 from beholder.scoring.folder import ScorerError, ScorerFile, check_names, read_scorer_file
 from beholder.scoring.scorer import Scorer
 
@@ -40,6 +41,17 @@ def load_scorer(uri: str, device: str = "cpu") -> Scorer:
     """
     with _local(uri, weights=True) as folder:
         return Scorer.load(folder, device)
+
+
+def load_adapter(base: Scorer, uri: str) -> Scorer:
+    """The scorer of an adapter's folder at a URI or path, over the weights of a loaded one.
+
+    Raises:
+        ScorerError: see :func:`beholder.scoring.adapter.over`; messages name the URI.
+        StorageError: the storage can't be used, or holds nothing there.
+    """
+    with _local(uri, weights=True) as folder:
+        return over(base, folder)
 
 
 def outline_scorer(uri: str) -> ScorerOutline:

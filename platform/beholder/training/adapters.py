@@ -1,8 +1,9 @@
 """Low-rank adapters on a frozen language part (LoRA, Hu et al. 2021, section 4.1), through peft.
 
 A layer's ``W x`` becomes ``W x + scaling * B A dropout(x)`` with ``scaling = alpha / rank``. A
-starts at random and B at 0, so that training starts from the model as it was. Adapters live in
-training alone: what leaves it is merged weights under the backbone's own keys.
+starts at random and B at 0, so that training starts from the model as it was. Adapted layers live
+in training alone: what leaves it is merged weights under the backbone's own keys and, beside them,
+A and B.
 """
 
 import re
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from beholder.backbones import Backbone
 from beholder.config import ConfigError
+from beholder.scoring.adapter import DOWN, UP, merged
 from beholder.training.config import LoraConfig
 
 _MARK = ".lora_"
@@ -98,16 +100,27 @@ def merge_adapters(state: Mapping[str, Tensor], scaling: float) -> dict[str, Ten
     Returns:
         The backbone's own keys. Sums are in fp32 and end in the weight's type.
     """
-    merged = {}
+    whole = {}
     for name, tensor in state.items():
         if is_adapter(name):
             continue
         layer, adapted, weight = name.partition(_BASE)
         if adapted and weight == "weight":
-            down, up = (state[f"{layer}{_MARK}{side}.default.weight"].float() for side in "AB")
-            tensor = (tensor.float() + scaling * (up @ down)).to(tensor.dtype)
-        merged[f"{layer}.{weight}" if adapted else name] = tensor
-    return merged
+            down, up = (state[f"{layer}{_MARK}{side}.default.weight"] for side in "AB")
+            tensor = merged(tensor, down, up, scaling)
+        whole[f"{layer}.{weight}" if adapted else name] = tensor
+    return whole
+
+
+def factors_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A and B of a backbone with adapters, by the names of :mod:`beholder.scoring.adapter`."""
+    ends = {f"{_MARK}A.default.weight": DOWN, f"{_MARK}B.default.weight": UP}
+    return {
+        f"{name.removesuffix(end)}.weight{side}": tensor
+        for end, side in ends.items()
+        for name, tensor in state.items()
+        if name.endswith(end)
+    }
 
 
 def remove_adapters(backbone: Backbone) -> None:

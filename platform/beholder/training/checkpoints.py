@@ -4,6 +4,7 @@
 
     state/...                 DeepSpeed's shards and optimizer state (pickled by DeepSpeed)
     model.safetensors         whole weights, by rank 0: a scorer is made of these
+    adapter.safetensors       LoRA's A and B, where they are trained, by rank 0
     readout.safetensors       the readout's head, where it has one, by rank 0
     curve.json                loss and rate by step, by rank 0
     commit-rank-0003.json     SHA-256 of each file that rank 3 wrote

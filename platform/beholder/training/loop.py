@@ -25,8 +25,9 @@ from beholder.evaluation import srcc
 from beholder.evaluation.digits import ncm, ncm_star
 from beholder.opinions import Rating
 from beholder.readouts import HEAD_FILE, Readout, make_readout, read_slots
+from beholder.scoring.adapter import FACTORS
 from beholder.training import checkpoints
-from beholder.training.adapters import merge_adapters
+from beholder.training.adapters import factors_of, merge_adapters
 from beholder.training.batch import TrainBatch
 from beholder.training.config import TrainConfig
 from beholder.training.engine import make_engine, whole_state
@@ -188,8 +189,10 @@ class Trainer:
                 if head is not None:
                     save_file(dict(head), folder / HEAD_FILE)
                 lora = self.config.backbone.lora
-                whole = dict(state) if lora is None else merge_adapters(state, lora.scaling)
-                save_file(whole, folder / checkpoints.WEIGHTS)
+                if lora is not None:
+                    save_file(factors_of(state), folder / FACTORS)
+                    state = merge_adapters(state, lora.scaling)
+                save_file(dict(state), folder / checkpoints.WEIGHTS)
                 (folder / checkpoints.CURVE).write_text(json.dumps(self.curve), "utf-8")
             checkpoints.commit(folder, self.rank)
             report(metrics, folder)

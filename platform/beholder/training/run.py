@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,8 @@ from ray.train import (
     ScalingConfig,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
+from safetensors.torch import load_file
+from torch import Tensor
 
 from beholder.backbones.loading import load_weights
 from beholder.catalog.session import connect
@@ -42,6 +45,7 @@ from beholder.media.storage import (
 )
 from beholder.readouts import load_head, make_readout
 from beholder.scoring import Scorer, TaskSpec
+from beholder.scoring.adapter import FACTORS, save_adapter
 from beholder.scoring.scorer import library_versions
 from beholder.training import checkpoints
 from beholder.training.config import TrainConfig
@@ -62,8 +66,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """Runs a training job and returns its summary.
 
     The run's folder ``storage/name`` ends with ``config.yaml``, ``mix.parquet``,
-    ``checkpoints/``, ``scorer/`` and, written last, ``summary.json``. A run of the same name and
-    config that was cut short goes on from its last checkpoint.
+    ``checkpoints/``, ``scorer/``, after LoRA over given weights ``adapter/``, and, written last,
+    ``summary.json``. A run of the same name and config that was cut short goes on from its last
+    checkpoint.
 
     Raises:
         UserError: a manifest, the storage or the start weights are not usable, or a finished
@@ -87,7 +92,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     seconds = {"train": time.monotonic() - fitted}
     with TemporaryDirectory() as name:
         folder = Path(name)
-        scorer, curve = _scorer_of(best, config)
+        scorer, factors, curve = _scorer_of(best, config)
         scorer.panel = panel_of(sets, scorer)
         scorer.save(folder)
         copy_tree(folder, f"{run}/scorer")
@@ -96,6 +101,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         scorer.save(Path(name))
         copy_tree(Path(name), f"{run}/scorer")
+    _keep_adapter(scorer, factors, config, run)
     seconds["total"] = time.monotonic() - began
     summary = {
         "scorer": f"{run}/scorer",
@@ -205,14 +211,17 @@ def _worker(loop: dict[str, Any]) -> None:
         trainer.run(report, resume=Path(folder))
 
 
-def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict[str, float]]]:
-    """A scorer from a checkpoint's whole weights, and the run's loss curve."""
+def _scorer_of(
+    best: Checkpoint, config: TrainConfig
+) -> tuple[Scorer, dict[str, Tensor], list[dict[str, float]]]:
+    """A scorer from a checkpoint's whole weights, LoRA's A and B, and the run's loss curve."""
     backbone = start_backbone(config, weights=False)
     readout = make_readout(config.readout.model_dump(mode="json"))
     head = readout.head(backbone.spec.hidden_size)
     with best.as_directory() as name:
         load_weights(backbone, Path(name))
         load_head(head, Path(name))
+        factors = load_file(Path(name) / FACTORS) if config.backbone.lora else {}
         curve = json.loads((Path(name) / checkpoints.CURVE).read_text("utf-8"))
     made_with = {"seed": config.seed, "config": config.model_dump(mode="json")}
     scorer = Scorer(
@@ -223,7 +232,23 @@ def _scorer_of(best: Checkpoint, config: TrainConfig) -> tuple[Scorer, list[dict
         made_with=made_with | {"libraries": library_versions()},
         head=head,
     )
-    return scorer, curve
+    return scorer, factors, curve
+
+
+def _keep_adapter(
+    scorer: Scorer, factors: Mapping[str, Tensor], config: TrainConfig, run: str
+) -> None:
+    """Writes ``adapter/``, the scorer as what it adds to ``backbone.weights``.
+
+    Without those the model started from nothing that an endpoint could have as well.
+    """
+    lora = config.backbone.lora
+    if lora is None or config.backbone.weights is None:
+        return
+    with TemporaryDirectory() as name:
+        base = start_backbone(config).state_dict()
+        save_adapter(scorer, base, factors, lora.scaling, Path(name))
+        copy_tree(Path(name), f"{run}/adapter")
 
 
 def tasks_of(config: TrainConfig) -> dict[str, TaskSpec]:
