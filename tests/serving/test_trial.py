@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from beholder.evaluation.succession import SuccessionConfig, compare_scorers
-from beholder.serving.service import Answered
-from beholder.serving.trial import MOST_RUNNING, Pairs, Trial, verdict
+from beholder.serving.trial import MOST_RUNNING, Answers, Pairs, Trial, verdict
 
 RNG = np.random.default_rng(0)
 
@@ -85,14 +84,14 @@ def test_a_slow_candidate_is_let_go_and_a_broken_one_counted() -> None:
         release = asyncio.Event()
         asked = 0
 
-        async def slow() -> Answered:
+        async def slow() -> Answers:
             nonlocal asked
             asked += 1
             mine = asked
             await release.wait()
             if mine == 1:
                 raise RuntimeError("the candidate's replica died")
-            return Answered(group([2.0], "f2"), 1, {})
+            return group([2.0], "f2")
 
         for _ in range(MOST_RUNNING + 3):
             trial.follow(group([1.0], "f1"), slow)
@@ -113,8 +112,8 @@ def test_the_share(share: float, low: int, high: int) -> None:
     async def traffic() -> int:
         trial = Trial(share)
 
-        async def score() -> Answered:
-            return Answered(group([2.0], "f2"), 1, {})
+        async def score() -> Answers:
+            return group([2.0], "f2")
 
         for _ in range(1000):
             trial.follow(group([1.0], "f1"), score)

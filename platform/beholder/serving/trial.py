@@ -23,7 +23,6 @@ from beholder.evaluation.succession import (
     judge,
 )
 from beholder.logs import event
-from beholder.serving.service import Answered
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class Trial:
         self._running: set[asyncio.Task[None]] = set()
         self.pairs = Pairs()
 
-    def follow(self, answers: Answers, ask: Callable[[], Awaitable[Answered]]) -> None:
+    def follow(self, answers: Answers, ask: Callable[[], Awaitable[Answers]]) -> None:
         """Asks the candidate about a group that has its answers, if it is one of the share.
 
         Args:
@@ -99,14 +98,14 @@ class Trial:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _pair(self, answers: Answers, ask: Callable[[], Awaitable[Answered]]) -> None:
+    async def _pair(self, answers: Answers, ask: Callable[[], Awaitable[Answers]]) -> None:
         try:
-            answered = await ask()
+            theirs = await ask()
         except Exception as error:
             self.pairs.failed += 1
             event(log, "candidate.failed", error=f"{type(error).__name__}: {error}")
             return
-        self.pairs.add(answers, answered.answers)
+        self.pairs.add(answers, theirs)
 
 
 class TrialTask(BaseModel):
