@@ -27,6 +27,7 @@ from beholder.serving.golden import about_scorer
 from beholder.serving.metrics import EngineMetrics, RequestMetrics
 from beholder.serving.preprocess import Preprocessor
 from beholder.serving.service import About, Answered, Tasks
+from beholder.serving.trial import Pairs, Trial
 
 
 class NearService:
@@ -38,19 +39,28 @@ class NearService:
 
     def __init__(self, scorer: Scorer, stage: Stage, metrics: RequestMetrics, frames: int) -> None:
         self._scorer = scorer
+        self.adapters: dict[str, Scorer] = {}
+        self.trial = Trial(share=0.0)
         self._metrics = metrics
-        self.score_batch: Score = lambda items, tasks: score_batch(scorer, items, tasks)
+        self.score_batch: Score = score_batch
         self._preprocessor = Preprocessor(stage)
         self._engine = EngineMetrics()
         self.batcher = FrameBatcher(
-            lambda items, tasks: self.score_batch(items, tasks), frames, 0.0, self._engine.batch
+            lambda *asked: self.score_batch(*asked), frames, 0.0, self._engine.batch
         )
 
-    async def about(self) -> About:
-        return about_scorer(self._scorer)
+    async def about(self) -> dict[str, About]:
+        scorers = {"": self._scorer, **self.adapters}
+        return {name: about_scorer(scorer) for name, scorer in scorers.items()}
 
-    async def score(self, items: Sequence[Item], tasks: Tasks, request_id: str) -> Answered:
-        return await self.batcher.submit(await self._preprocessor.stage(items), tasks)
+    async def score(
+        self, items: Sequence[Item], tasks: Tasks, request_id: str, adapter: str = ""
+    ) -> Answered:
+        scorer = self.adapters[adapter] if adapter else self._scorer
+        return await self.batcher.submit(scorer, await self._preprocessor.stage(items), tasks)
+
+    async def pairs(self) -> list[Pairs]:
+        return [self.trial.pairs]
 
     async def metrics(self) -> list[tuple[str, list[Metric]]]:
         registries = (self._metrics.registry, self._engine.registry)

@@ -79,7 +79,7 @@ def answered(*names: str) -> Answered:
 def replicas(engine: Handle, calls: int) -> ScoringReplicas:
     preprocess: Any = Handle(*["staged"] * calls)
     some: Any = engine
-    return ScoringReplicas(preprocess, some, some, 2)
+    return ScoringReplicas(preprocess, some, some, 2, {})
 
 
 ITEMS = [Item(name, b"") for name in "abc"]

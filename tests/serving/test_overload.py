@@ -31,11 +31,11 @@ class Slow:
         self.items: list[str] = []
         service.score_batch = self
 
-    def __call__(self, items: Sequence[Any], tasks: Any) -> list[dict[str, Any]]:
+    def __call__(self, scorer: Any, items: Sequence[Any], tasks: Any) -> list[dict[str, Any]]:
         self.items += [name for name, _ in items]
         self.begun._loop.call_soon_threadsafe(self.begun.set)  # type: ignore[attr-defined]
         assert self._gate.wait(20)
-        return self._inner(items, tasks)
+        return self._inner(scorer, items, tasks)
 
     def let_go(self) -> None:
         self._gate.set()
@@ -268,7 +268,7 @@ def test_readiness_scores_a_picture_and_needs_no_key(endpoint: Endpoint, ask: As
     answer = ask(app, "GET", "/v1/ready")
     assert answer.status_code == 200 and answer.json()["ready"] is True
 
-    def empty(items: Any, tasks: Any) -> list[dict[str, Any]]:
+    def empty(scorer: Any, items: Any, tasks: Any) -> list[dict[str, Any]]:
         return [{"item_id": name, "failure": {"code": "model.nan"}} for name, _ in items]
 
     broken = endpoint()
@@ -283,6 +283,7 @@ def test_the_scorer_and_its_limits_are_told(
     told = ask(endpoint(max_items=7), "GET", "/v1/scorers").json()
     (scorer,) = told["scorers"]
     assert scorer == {
+        "name": "",
         "fingerprint": small_scorer.fingerprint,
         "readout": "levels",
         "scale": [1.0, 5.0],

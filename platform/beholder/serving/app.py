@@ -17,23 +17,25 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
+from beholder.config import ConfigError
 from beholder.items import Failure, Item
 from beholder.logs import event, setup_logging
 from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
 from beholder.media.remote import RemoteClient
 from beholder.media.stage import Stage, Staged
-from beholder.scoring import Scorer, load_scorer, outline_scorer
+from beholder.scoring import Scorer, ScorerOutline, load_adapter, load_scorer, outline_scorer
 from beholder.serving import keys
 from beholder.serving.batching import FrameBatcher
 from beholder.serving.config import ServeConfig
 from beholder.serving.endpoint import make_endpoint
-from beholder.serving.golden import about_scorer, require_golden
+from beholder.serving.golden import about_file, about_scorer, require_golden
 from beholder.serving.handles import ScoringReplicas
 from beholder.serving.metrics import EngineMetrics, RequestMetrics
 from beholder.serving.preprocess import Preprocessor
 from beholder.serving.service import About, Answered, StagedGroup, Tasks
 from beholder.serving.sources import Sources
+from beholder.serving.trial import Pairs
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +93,19 @@ class Engine:
         self._scorer.engine.max_frames = settings.batch_frames
         require_golden(self._scorer)
         self._metrics = EngineMetrics()
+        adapters = settings.adapters
+
+        async def adapted(name: str) -> Scorer:
+            scorer = await asyncio.to_thread(load_adapter, self._scorer, adapters[name])
+            scorer.engine.max_frames = settings.batch_frames
+            await asyncio.to_thread(require_golden, scorer)
+            return scorer
+
+        self._adapted = serve.multiplexed(max_num_models_per_replica=settings.adapters_loaded)(
+            adapted
+        )
         self._batcher = FrameBatcher(
-            lambda items, tasks: score_batch(self._scorer, items, tasks),
+            score_batch,
             settings.batch_frames,
             settings.batch_wait_s,
             self._metrics.batch,
@@ -111,9 +124,12 @@ class Engine:
         """What the ingress needs to know of the scorer."""
         return about_scorer(self._scorer)
 
-    async def score(self, group: StagedGroup, tasks: Tasks, request_id: str) -> Answered:
-        """See :meth:`beholder.serving.batching.FrameBatcher.submit`."""
-        answered = await self._batcher.submit(group, tasks)
+    async def score(
+        self, group: StagedGroup, tasks: Tasks, request_id: str, adapter: str
+    ) -> Answered:
+        """See :meth:`beholder.serving.batching.FrameBatcher.submit`; an adapter is loaded first."""
+        scorer = await self._adapted(adapter) if adapter else self._scorer
+        answered = await self._batcher.submit(scorer, group, tasks)
         event(
             log,
             "scored",
@@ -150,18 +166,36 @@ class Ingress:
     """A replica of the endpoint's application."""
 
     def __init__(
-        self, preprocess: DeploymentHandle, engine: DeploymentHandle, config: dict[str, Any]
+        self,
+        preprocess: DeploymentHandle,
+        engine: DeploymentHandle,
+        candidate: DeploymentHandle | None,
+        adapters: dict[str, About],
+        config: dict[str, Any],
     ) -> None:
         setup_logging()
         self._config = ServeConfig.model_validate(config)
         self._metrics = RequestMetrics()
         context = serve.get_replica_context()
         siblings = serve.get_deployment_handle(context.deployment, context.app_name)
-        self._replicas = ScoringReplicas(preprocess, engine, siblings, self._config.batch_frames)
+        trial = self._config.candidate
+        self._replicas = ScoringReplicas(
+            preprocess,
+            engine,
+            siblings,
+            self._config.batch_frames,
+            adapters,
+            candidate,
+            trial.share if trial else 0.0,
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, made on the replica: its guards depend on the config."""
         return make_endpoint(self._config, self._replicas, self._metrics, echo_id=False)
+
+    async def pairs(self) -> Pairs:
+        """What this replica has seen of the candidate."""
+        return self._replicas.trial.pairs
 
     async def families(self) -> tuple[str, list[Metric]]:
         """What this replica counts."""
@@ -172,6 +206,17 @@ def _replica() -> str:
     return serve.get_replica_context().replica_tag
 
 
+def _alike(uri: str, beside: ScorerOutline, role: str) -> ScorerOutline:
+    """A scorer that gets the pixels which were made for another."""
+    outline = outline_scorer(uri)
+    if outline.pixels != beside.pixels:
+        raise ConfigError(
+            f"{role} {uri} wants other pixels than scorer {beside.file.fingerprint}: give it an "
+            "application of its own"
+        )
+    return outline
+
+
 def build(config: ServeConfig) -> serve.Application:
     """The application for ``serve.run`` or a Serve config file.
 
@@ -179,16 +224,28 @@ def build(config: ServeConfig) -> serve.Application:
 
     Raises:
         ScorerError: the scorer's folder is not usable; checked here, not on a replica.
-        ConfigError: the environment variable holds something else than hashes.
+        ConfigError: the environment variable holds something else than hashes, or an adapter or
+            the candidate wants other pixels than the scorer.
     """
     outline = outline_scorer(config.scorer)
     hashes = keys.known_hashes(config.key_hashes, os.environ.get(keys.ENVIRONMENT, ""))
     settings = config.model_copy(update={"key_hashes": hashes}).model_dump(mode="json")
+    adapters = {
+        name: about_file(_alike(uri, outline, "adapter").file)
+        for name, uri in config.adapters.items()
+    }
     on_gpu = int(config.device.startswith("cuda"))
     preprocess = Preprocess.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": config.decoders}
     ).bind(settings, outline.pixels)
     engine = Engine.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": config.threads, "num_gpus": on_gpu}
-    ).bind(settings)
-    return Ingress.bind(preprocess, engine, settings)  # type: ignore[attr-defined]
+    )
+    candidate = None
+    if config.candidate is not None:
+        _alike(config.candidate.scorer, outline, "candidate")
+        tried = settings | {"scorer": config.candidate.scorer, "adapters": {}}
+        candidate = engine.options(name="Candidate").bind(tried)
+    return Ingress.bind(  # type: ignore[attr-defined]
+        preprocess, engine.bind(settings), candidate, adapters, settings
+    )

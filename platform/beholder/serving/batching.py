@@ -15,9 +15,10 @@ from typing import Any
 
 from beholder.items import Failure
 from beholder.media.stage import Staged
+from beholder.scoring import Scorer
 from beholder.serving.service import Answered, StagedGroup, Tasks
 
-Score = Callable[[Sequence[tuple[str, Staged | Failure]], Tasks], list[dict[str, Any]]]
+Score = Callable[[Scorer, Sequence[tuple[str, Staged | Failure]], Tasks], list[dict[str, Any]]]
 
 
 @dataclass
@@ -25,6 +26,7 @@ class _Waiting:
     """One item that waits for its batch."""
 
     item: tuple[str, Staged | Failure]
+    scorer: Scorer
     tasks: Tasks
     answer: asyncio.Future[dict[str, Any]]
     frames: int
@@ -65,8 +67,8 @@ class FrameBatcher:
         """Frames that wait for a batch."""
         return sum(one.frames for one in self._queue if not one.answer.done())
 
-    async def submit(self, group: StagedGroup, tasks: Tasks) -> Answered:
-        """Scores a group; cancelled, its items that are in no batch yet are dropped.
+    async def submit(self, scorer: Scorer, group: StagedGroup, tasks: Tasks) -> Answered:
+        """Has a scorer score a group; cancelled, its items that are in no batch yet are dropped.
 
         Raises:
             Exception: whatever the scorer raised of one of these items alone.
@@ -75,7 +77,7 @@ class FrameBatcher:
             self._worker = asyncio.create_task(self._work())
         loop, now = asyncio.get_running_loop(), time.monotonic()
         mine = [
-            _Waiting(item, tasks, loop.create_future(), _frames(item[1]), now)
+            _Waiting(item, scorer, tasks, loop.create_future(), _frames(item[1]), now)
             for item in group.items
         ]
         self._queue.extend(mine)
@@ -111,14 +113,16 @@ class FrameBatcher:
                 break
 
     def _take(self) -> list[_Waiting]:
-        """The next batch: items in their order, as long as they fit and ask for the same tasks."""
+        """The next batch: items in their order, as long as they fit and ask for the same."""
         batch: list[_Waiting] = []
         frames = 0
         while self._queue:
             one = self._queue[0]
             if not one.answer.done():
                 full = frames + one.frames > self._max_frames
-                if batch and (full or one.tasks != batch[0].tasks):
+                first = batch[0] if batch else one
+                other = one.scorer is not first.scorer or one.tasks != first.tasks
+                if batch and (full or other):
                     break
                 batch.append(one)
                 frames += one.frames
@@ -132,7 +136,10 @@ class FrameBatcher:
         items = [one.item for one in batch]
         loop = asyncio.get_running_loop()
         try:
-            answers = await loop.run_in_executor(self._thread, self._score, items, batch[0].tasks)
+            first = batch[0]
+            answers = await loop.run_in_executor(
+                self._thread, self._score, first.scorer, items, first.tasks
+            )
         except Exception as error:
             self.failed += 1
             if len(batch) > 1:  # Whoever it is, the others shall not pay for it.

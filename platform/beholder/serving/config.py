@@ -5,18 +5,43 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from beholder.config import JobConfig
+from beholder.evaluation.succession import SuccessionConfig
 from beholder.media.limits import PILLOW_BOMB_PIXELS, Limits
 from beholder.media.remote import RemoteHost
 from beholder.serving.keys import check_hashes
 from beholder.serving.sources import FOLDER
 
+AdapterName = Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,64}$")]
 Folder = Annotated[str, StringConstraints(pattern=rf"^{FOLDER}$")]
+
+
+class CandidateConfig(JobConfig):
+    """A scorer that is to take the other's place, tried on traffic before."""
+
+    scorer: str = Field(description="URI or path of its folder")
+    share: float = Field(
+        0.1, gt=0, le=1, description="part of the scored requests that it scores, too"
+    )
+    criteria: SuccessionConfig = Field(
+        default_factory=SuccessionConfig, description="when it is ready, held for each task"
+    )
 
 
 class ServeConfig(JobConfig):
     """One scorer behind one endpoint."""
 
     scorer: str = Field(description="URI or path of the scorer's folder")
+    adapters: dict[AdapterName, str] = Field(
+        default_factory=dict,
+        description="by name, URI or path of the folder of an adapter over this scorer; requests "
+        "ask for one by `scorer`",
+    )
+    adapters_loaded: int = Field(
+        4, ge=1, description="adapters that an engine keeps loaded; the least used one goes first"
+    )
+    candidate: CandidateConfig | None = Field(
+        None, description="a scorer on trial: what it says is at /v1/candidate, and goes nowhere"
+    )
     device: str = Field("cpu", description="cpu or cuda")
     threads: int = Field(1, ge=1, description="CPU threads of the model in an engine")
     batch_frames: int = Field(

@@ -32,6 +32,7 @@ from beholder.serving.schemas import (
     ScorersAnswer,
 )
 from beholder.serving.service import About, Answered, LostReplicaError, ScoringService, Tasks
+from beholder.serving.trial import TrialAnswer, verdict
 
 READY = "/v1/ready"
 FRESH_S = 10.0
@@ -61,7 +62,7 @@ def make_endpoint(
         dependencies=[Security(bearer)] if config.key_hashes else [],
         responses={401: {"model": Problem}} if config.key_hashes else {},
     )
-    add_score_routes(api, routes)
+    add_score_routes(api, routes, config.candidate is not None)
     add_page(api)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(HTTPException, _http_error)
@@ -75,8 +76,8 @@ def make_endpoint(
     return api
 
 
-def add_score_routes(api: FastAPI, routes: "Endpoint") -> None:
-    """Scores, the scorer, readiness and metrics."""
+def add_score_routes(api: FastAPI, routes: "Endpoint", trial: bool) -> None:
+    """Scores, the scorers, readiness and metrics; the candidate, where one is on trial."""
     api.post(
         "/v1/score",
         summary="Score pictures and short videos",
@@ -93,6 +94,10 @@ def add_score_routes(api: FastAPI, routes: "Endpoint") -> None:
     api.get(READY, summary="Whether a picture can be scored", responses={503: {"model": Problem}})(
         routes.ready
     )
+    if trial:
+        api.get("/v1/candidate", summary="The scorer on trial beside the one that answers")(
+            routes.candidate
+        )
     api.get("/metrics", summary="Counts of all replicas in Prometheus' text format")(routes.metrics)
 
 
@@ -112,22 +117,25 @@ class Endpoint:
         self._service = service
         self._metrics = metrics
         self._admission = Admission(config.max_queue_frames, config.max_queue_bytes)
-        self._about: About | None = None
+        self._about: dict[str, About] | None = None
         self._scored_at = -FRESH_S
         metrics.queue_frames.set_function(lambda: self._admission.frames)
         metrics.queue_bytes.set_function(lambda: self._admission.bytes)
 
     async def scorers(self) -> ScorersAnswer:
         """Fingerprint, tasks and scale of the scorer, and what a request may cost."""
-        about = await self._known()
-        scorer = ScorerOut(
-            fingerprint=about.fingerprint,
-            readout=about.readout,
-            scale=about.scale,
-            tasks=about.tasks,
-        )
+        scorers = [
+            ScorerOut(
+                name=name,
+                fingerprint=about.fingerprint,
+                readout=about.readout,
+                scale=about.scale,
+                tasks=about.tasks,
+            )
+            for name, about in (await self._known()).items()
+        ]
         limits = self._config.model_dump(include=set(LimitsOut.model_fields))
-        return ScorersAnswer(scorers=[scorer], limits=LimitsOut(**limits))
+        return ScorersAnswer(scorers=scorers, limits=LimitsOut(**limits))
 
     async def ready(self) -> ReadyAnswer:
         """Answers 200 once a picture was scored in the last seconds, a client's or a golden one.
@@ -136,7 +144,7 @@ class Endpoint:
         """
         try:
             async with asyncio.timeout(READY_S):
-                about = await self._known()
+                about = (await self._known())[""]
                 if not self._is_fresh() and about.golden is not None:
                     item = Item("golden", about.golden)
                     answered = await self._service.score([item], None, request_id())
@@ -147,6 +155,15 @@ class Endpoint:
         if not self._is_fresh() and about.golden is not None:
             raise RequestError(503, "the golden picture has no score: see the log", LOST_RETRY_S)
         return ReadyAnswer(ready=True, fingerprint=about.fingerprint)
+
+    async def candidate(self) -> TrialAnswer:
+        """What the traffic says of the scorer that is on trial, and whether it is ready.
+
+        To make the switch, put its folder in the scorer's place and deploy again.
+        """
+        trial = self._config.candidate
+        assert trial is not None
+        return await asyncio.to_thread(verdict, await self._service.pairs(), trial.criteria)
 
     async def metrics(self) -> Response:
         """Requests by status, items by code, seconds by stage, queues and batches."""
@@ -162,12 +179,14 @@ class Endpoint:
         begun = time.monotonic()
         with self.admitted(request) as place:
             async with self.until(begun, 408, "the body did not arrive"):
-                items, tasks = await read_request(request, self._config.max_items)
-            note(items=len(items), read_s=time.monotonic() - begun)
+                wanted = await read_request(request, self._config.max_items)
+            note(items=len(wanted.items), read_s=time.monotonic() - begun)
             self._metrics.stages({"read": time.monotonic() - begun})
             async with self.until(begun, 504, "the items were not scored"):
-                await self.check_tasks(tasks)
-                answered = await self.score_items(place, items, tasks or None)
+                await self.check_tasks(wanted.tasks, wanted.scorer)
+                answered = await self.score_items(
+                    place, wanted.items, wanted.tasks or None, wanted.scorer
+                )
         return {"items": answered.answers}
 
     def admitted(self, request: Request) -> AbstractContextManager[Place]:
@@ -198,19 +217,27 @@ class Endpoint:
             message = f"the items' replica died, twice: come again in {LOST_RETRY_S} s"
             raise RequestError(503, message, LOST_RETRY_S) from None
 
-    async def check_tasks(self, tasks: Sequence[str]) -> None:
-        """Refuses tasks that the scorer doesn't have.
+    async def check_tasks(self, tasks: Sequence[str], scorer: str = "") -> None:
+        """Refuses tasks that the scorer doesn't have, and a scorer that the endpoint doesn't.
 
         Raises:
             RequestError: 400, naming one.
         """
-        about = await self._known()
+        known_scorers = await self._known()
+        if scorer not in known_scorers:
+            named = ", ".join(name for name in known_scorers if name) or "no other than its own"
+            raise RequestError(
+                400, f"this endpoint has no scorer '{scorer}' but {named}: see /v1/scorers"
+            )
+        about = known_scorers[scorer]
         for task in tasks:
             if task not in about.tasks:
                 known = " or ".join(about.tasks)
                 raise RequestError(400, f"this scorer has no task '{task}': ask for {known}")
 
-    async def score_items(self, place: Place, items: Sequence[Item], tasks: Tasks) -> Answered:
+    async def score_items(
+        self, place: Place, items: Sequence[Item], tasks: Tasks, scorer: str = ""
+    ) -> Answered:
         """Has items scored in an admitted request's place, and counts them.
 
         Raises:
@@ -219,7 +246,7 @@ class Endpoint:
         """
         limits = self._config.limits()
         place.claim(sum(expected_frames(item, limits) for item in items))
-        answered = await self._service.score(items, tasks, request_id())
+        answered = await self._service.score(items, tasks, request_id(), scorer)
         place.done(answered.frames)
         self._look_at(answered)
         self._metrics.answers(answered.answers)
@@ -236,7 +263,7 @@ class Endpoint:
         if any("scores" in answer for answer in answered.answers):
             self._scored_at = time.monotonic()
 
-    async def _known(self) -> About:
+    async def _known(self) -> dict[str, About]:
         if self._about is None:
             self._about = await self._service.about()
         return self._about

@@ -6,7 +6,8 @@ from PIL import Image
 
 from beholder.items import Item
 from beholder.logs import event
-from beholder.scoring import Scorer, ScorerError, check_panel
+from beholder.readouts import make_readout
+from beholder.scoring import Scorer, ScorerError, ScorerFile, check_panel
 from beholder.serving.preprocess import made_picture
 from beholder.serving.service import About
 
@@ -44,11 +45,16 @@ def golden_picture(scorer: Scorer) -> bytes | None:
 
 def about_scorer(scorer: Scorer) -> About:
     """What an endpoint tells of its scorer."""
-    scale = scorer.readout.scale
+    return about_file(scorer.file)._replace(golden=golden_picture(scorer))
+
+
+def about_file(file: ScorerFile) -> About:
+    """What ``scorer.json`` tells, without golden media."""
+    readout = make_readout(file.readout)
     return About(
-        scorer.fingerprint,
-        scorer.readout.name,
-        (scale.minimum, scale.maximum),
-        {name: list(task.kinds) for name, task in scorer.tasks.items()},
-        golden_picture(scorer),
+        file.fingerprint,
+        readout.name,
+        (readout.scale.minimum, readout.scale.maximum),
+        {name: list(task.kinds) for name, task in file.tasks.items()},
+        None,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -32,30 +33,45 @@ class RequestError(Exception):
         self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
-async def read_request(request: Request, max_items: int) -> tuple[list[Item], tuple[str, ...]]:
-    """The items of a request, in order, and its tasks; no tasks stand for all.
+class Wanted(NamedTuple):
+    """What a request asks for.
+
+    Attributes:
+        items: in order.
+        tasks: none stand for all.
+        scorer: name of an adapter; empty for the scorer itself.
+    """
+
+    items: list[Item]
+    tasks: tuple[str, ...]
+    scorer: str
+
+
+async def read_request(request: Request, max_items: int) -> Wanted:
+    """Takes a request apart.
 
     Raises:
         RequestError: the body can't be read, or holds no item or more than ``max_items``.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        items, tasks = await _multipart(request, max_items)
+        wanted = await _multipart(request, max_items)
     elif kind == "application/json":
         # Some 100 MB of base64 take a while, in which others shall get their answers.
-        items, tasks = await asyncio.to_thread(_json, await request.body())
+        wanted = await asyncio.to_thread(_json, await request.body())
     else:
         raise RequestError(
             415, f"content type '{kind}' is not read: send multipart/form-data or JSON"
         )
-    if not items:
+    count = len(wanted.items)
+    if not count:
         raise RequestError(400, "the request has no items: send at least one file")
-    if len(items) > max_items:
-        raise RequestError(413, f"{len(items)} items in a request: send at most {max_items}")
-    return items, tasks
+    if count > max_items:
+        raise RequestError(413, f"{count} items in a request: send at most {max_items}")
+    return wanted
 
 
-def _json(body: bytes) -> tuple[list[Item], tuple[str, ...]]:
+def _json(body: bytes) -> Wanted:
     try:
         asked = ScoreRequest.model_validate_json(body)
     except ValidationError as error:
@@ -64,7 +80,7 @@ def _json(body: bytes) -> tuple[list[Item], tuple[str, ...]]:
         said = first["msg"].removeprefix("Value error, ")
         raise RequestError(400, f"the JSON body is not a score request: {where} {said}") from error
     items = [_item(media, position) for position, media in enumerate(asked.items)]
-    return items, tuple(asked.tasks or ())
+    return Wanted(items, tuple(asked.tasks or ()), asked.scorer or "")
 
 
 def _item(media: MediaIn, position: int) -> Item:
@@ -77,7 +93,7 @@ def _item(media: MediaIn, position: int) -> Item:
         raise RequestError(400, f"item '{name}' is not base64: {error}") from error
 
 
-async def _multipart(request: Request, max_items: int) -> tuple[list[Item], tuple[str, ...]]:
+async def _multipart(request: Request, max_items: int) -> Wanted:
     items = []
     try:
         # A few files more than allowed, so that the answer can say how many are.
@@ -87,7 +103,8 @@ async def _multipart(request: Request, max_items: int) -> tuple[list[Item], tupl
                     raise RequestError(400, "form field 'files' holds text: send files in it")
                 name = _written(file.filename or f"item-{position}")
                 items.append(Item(name, await file.read()))
-            return items, tuple(_written(str(task)) for task in form.getlist("tasks"))
+            tasks = tuple(_written(str(task)) for task in form.getlist("tasks"))
+            return Wanted(items, tasks, _written(str(form.get("scorer") or "")))
     except (MultiPartException, HTTPException) as error:
         said = error.message if isinstance(error, MultiPartException) else error.detail
         raise RequestError(

@@ -33,6 +33,7 @@ class ScoreRequest(BaseModel):
 
     items: list[MediaIn] = Field(min_length=1, description="scored in this order")
     tasks: list[str] | None = Field(None, description="quality, aesthetics; none for all that fit")
+    scorer: str | None = Field(None, description="name of one of /v1/scorers; none for the first")
 
 
 class TaskScore(BaseModel):
@@ -83,8 +84,9 @@ class ScoreAnswer(BaseModel):
 
 
 class ScorerOut(BaseModel):
-    """The scorer behind the endpoint."""
+    """A scorer behind the endpoint."""
 
+    name: str = Field(description="to ask for it by; empty for the one that needs no asking")
     fingerprint: str = Field(description="of whatever moves a score: weights, prompts, pixels")
     readout: str = Field(description="how its answer is read, e.g. levels")
     scale: tuple[float, float] = Field(description="[minimum, maximum] of its means")
@@ -145,6 +147,7 @@ MULTIPART: dict[str, Any] = {
                             "items": {"type": "string", "format": "binary"},
                         },
                         "tasks": {"type": "array", "items": {"type": "string"}},
+                        "scorer": {"type": "string"},
                     },
                 }
             },

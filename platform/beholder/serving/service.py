@@ -1,20 +1,19 @@
 """What the routes ask of whatever scores: replicas behind Serve, or this process in a test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import Metric
 
 from beholder.items import Failure, Item
 from beholder.media.stage import Staged
+from beholder.serving.trial import Pairs
 
 Tasks = tuple[str, ...] | None
 """The tasks that are asked for; None for all that fit an item."""
 
 
-@dataclass(frozen=True)
-class About:
+class About(NamedTuple):
     """What the routes need to know of the scorer.
 
     Attributes:
@@ -65,15 +64,29 @@ class LostReplicaError(Exception):
 class ScoringService(Protocol):
     """Scores items, in this process or in others."""
 
-    async def about(self) -> About:
-        """Of the scorer; answers once it is loaded and has scored its golden panel."""
+    async def about(self) -> dict[str, About]:
+        """Of the scorer, by the empty name, and of its adapters by theirs.
 
-    async def score(self, items: Sequence[Item], tasks: Tasks, request_id: str) -> Answered:
+        Answers once the scorer is loaded and has scored its golden panel.
+        """
+
+    async def score(
+        self, items: Sequence[Item], tasks: Tasks, request_id: str, adapter: str = ""
+    ) -> Answered:
         """An answer an item, in order; cancelling it drops what has not begun.
+
+        Args:
+            items: to be scored.
+            tasks: that are asked for.
+            request_id: for logs.
+            adapter: name of the adapter that scores; empty for the scorer itself.
 
         Raises:
             LostReplicaError: nobody lived long enough to answer.
         """
+
+    async def pairs(self) -> list[Pairs]:
+        """What each process has seen of the candidate."""
 
     async def metrics(self) -> list[tuple[str, list[Metric]]]:
         """Name and metric families of every process that has some."""

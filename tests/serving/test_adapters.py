@@ -1,0 +1,86 @@
+"""Requests that ask for an adapter by its name, and what is told of a scorer on trial."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fastapi import FastAPI
+
+from beholder.config import ConfigError, validate_config
+from beholder.scoring import Scorer
+from beholder.serving.app import build
+from beholder.serving.config import ServeConfig
+
+from .conftest import Ask, Endpoint
+
+
+@pytest.fixture(scope="module")
+def other(small_scorer: Scorer) -> Scorer:
+    """Another scorer on the same backbone."""
+    backbone = copy.deepcopy(small_scorer.backbone)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.mul_(1.01)
+    return Scorer(backbone, small_scorer.readout, small_scorer.tasks, small_scorer.prompt)
+
+
+@pytest.fixture
+def app(endpoint: Endpoint, other: Scorer) -> FastAPI:
+    api = endpoint(candidate={"scorer": "none", "share": 1.0, "criteria": {"min_items": 2}})
+    api.state.service.adapters["mobile"] = other
+    return api
+
+
+def test_an_adapter_answers_whoever_asks_for_it(
+    app: FastAPI, ask: Ask, small_scorer: Scorer, other: Scorer, photos: dict[str, bytes]
+) -> None:
+    files = [("files", (name, data)) for name, data in photos.items()]
+    for name, scorer in {"": small_scorer, "mobile": other}.items():
+        answer = ask(app, "POST", "/v1/score", files=files, data={"scorer": name}).json()
+        assert {item["fingerprint"] for item in answer["items"]} == {scorer.fingerprint}
+        expected = [score.as_dict()["scores"] for score in scorer.score(photos.values())]
+        assert [item["scores"] for item in answer["items"]] == json.loads(json.dumps(expected))
+
+
+def test_scorers_are_listed_and_others_refused(
+    app: FastAPI, ask: Ask, small_scorer: Scorer, other: Scorer
+) -> None:
+    listed = ask(app, "GET", "/v1/scorers").json()["scorers"]
+    prints = {one["name"]: one["fingerprint"] for one in listed}
+    assert prints == {"": small_scorer.fingerprint, "mobile": other.fingerprint}
+    asked = {"items": [{"data": ""}], "scorer": "desktop"}
+    answer = ask(app, "POST", "/v1/score", json=asked)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == (
+        "this endpoint has no scorer 'desktop' but mobile: see /v1/scorers"
+    )
+
+
+def test_a_candidate_is_told_of_where_there_is_one(
+    app: FastAPI, endpoint: Endpoint, ask: Ask
+) -> None:
+    assert ask(endpoint(), "GET", "/v1/candidate").status_code == 404
+    said = [
+        {"fingerprint": "f", "scores": {"quality": {"mean": m, "scale": (1, 5)}}} for m in (2, 3)
+    ]
+    for _ in range(10):
+        app.state.service.trial.pairs.add(said, said)
+    told = ask(app, "GET", "/v1/candidate").json()
+    assert told["tasks"]["quality"]["items"] == 20
+    assert told["tasks"]["quality"]["found"]["srcc"]["value"] == pytest.approx(1)
+    assert told["ready"] is True
+
+
+def test_other_pixels_need_an_application_of_their_own(
+    small_scorer: Scorer, tmp_path: Path
+) -> None:
+    small_scorer.save(tmp_path / "one")
+    small_scorer.save(tmp_path / "two")
+    config = tmp_path / "two" / "config.json"
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps(fields | {"image_size": fields["image_size"] + 32}))
+    args = {"scorer": str(tmp_path / "one"), "candidate": {"scorer": str(tmp_path / "two")}}
+    with pytest.raises(ConfigError, match=r"candidate .*two wants other pixels than scorer"):
+        build(validate_config(ServeConfig, args, "serve config"))
