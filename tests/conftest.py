@@ -80,11 +80,14 @@ def serve_run(
 ) -> Served:
     """``with serve_run(args, Engine={...}) as url``: ``serve run`` with the shipped config.
 
-    ``args`` change the application's, keywords a deployment's options.
+    ``args`` change the application's, keywords a deployment's options. With the ``port`` of an
+    application that runs, that one is updated.
     """
 
     @contextmanager
-    def run(args: Mapping[str, Any], **deployments: Mapping[str, Any]) -> Iterator[str]:
+    def run(
+        args: Mapping[str, Any], port: int | None = None, **deployments: Mapping[str, Any]
+    ) -> Iterator[str]:
         config = yaml.safe_load((project / "serve_apps" / "local.yaml").read_text())
         (application,) = config["applications"]
         application["args"] |= args
@@ -93,7 +96,9 @@ def serve_run(
             if "autoscaling_config" in changed:
                 del deployment["num_replicas"]
             deployment |= changed
-        config["http_options"]["port"] = port = free_port()
+        if "candidate" in args:
+            application["deployments"].append({"name": "Candidate", "num_replicas": 1})
+        config["http_options"]["port"] = port = port or free_port()
         folder = tmp_path_factory.mktemp("serve")
         (folder / "app.yaml").write_text(yaml.safe_dump(config))
         serve = str(Path(sys.executable).with_name("serve"))
