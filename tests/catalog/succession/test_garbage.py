@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beholder.catalog.garbage import Garbage, GarbageConfig, find_garbage, remove_garbage
+from beholder.catalog.head import roll_back
 from beholder.catalog.record import CatalogError
 from beholder.catalog.snapshot import open_snapshot
 from beholder.media.storage import list_files
@@ -30,7 +31,7 @@ def collect(catalog: Any, **how: Any) -> Garbage:
 
 @pytest.fixture
 def promoted(platform: Any) -> Any:
-    """The shadow goes on after its scorer was promoted and taken back and promoted again."""
+    """A catalog whose readers see what its shadow was."""
     made = platform()
     made.night(DATES[0], NEW)
     made.promote()
@@ -60,6 +61,20 @@ def test_a_shadow_is_collected_with_its_catalog(platform: Any) -> None:
     assert not any(f"/{DATES[0]}" in path for path in left)
 
 
+def test_a_shadow_that_goes_on_keeps_what_a_promotion_named(promoted: Any) -> None:
+    """Taken back, and the shadow has written all of its buckets anew since."""
+    before = rows(promoted.layout.root)
+    promoted_to = promoted.live.id
+    roll_back(promoted.layout, None, "me")
+    for date in DATES[1:]:
+        promoted.upload(promoted.items)
+        promoted.night(date, NEW)
+    age(promoted)
+    collect(promoted, keep=2)
+    roll_back(promoted.layout, promoted_to, "me")
+    assert rows(promoted.layout.root) == before
+
+
 def test_an_abandoned_shadow_leaves_what_the_catalog_names(promoted: Any) -> None:
     promoted.upload(["00"])
     promoted.night(DATES[1], NEW)
@@ -69,9 +84,8 @@ def test_an_abandoned_shadow_leaves_what_the_catalog_names(promoted: Any) -> Non
     age(promoted)
     collect(promoted, abandon=[NEW])
     assert rows(promoted.layout.root) == before
-    left = {
-        path.removeprefix(f"{promoted.inside.root}/") for path in list_files(promoted.inside.root)
-    }
+    inside = promoted.inside.root
+    left = {path.removeprefix(f"{inside}/") for path in list_files(inside)}
     assert left and {path.split("/")[0] for path in left} == {"items", "scores"}
     for date in DATES[2:]:
         promoted.upload(promoted.items)
@@ -96,7 +110,6 @@ def test_a_shadow_that_nobody_promoted_goes_whole(platform: Any) -> None:
 
 
 def test_a_shadow_alone_is_not_collected(promoted: Any) -> None:
-    with pytest.raises(
-        CatalogError, match=f"is a shadow: collect the garbage of {promoted.layout.root}"
-    ):
+    said = f"is a shadow: collect the garbage of {promoted.layout.root}"
+    with pytest.raises(CatalogError, match=said):
         find_garbage(GarbageConfig(catalog=promoted.inside.root))
