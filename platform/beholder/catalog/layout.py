@@ -113,7 +113,13 @@ class Layout:
         return f"{self.root}/scorers/current"
 
     def shadow(self, fingerprint: str) -> "Layout":
-        """The catalog that another scorer fills until it is promoted or given up."""
+        """The catalog that another scorer fills until it is promoted or given up.
+
+        Raises:
+            UserError: it is no fingerprint.
+        """
+        if not fingerprint.isalnum():  # it is read from a folder, and names one
+            raise UserError(f"'{fingerprint}' is no fingerprint: export the scorer again")
         return Layout(f"{self.root}/shadows/{fingerprint}")
 
     def promotion(self, run: RunId, name: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beholder.catalog import promotion as module
+from beholder.catalog.audit import audit
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.current_scorer import settle_current
 from beholder.catalog.head import publish, read_head
@@ -24,6 +25,7 @@ from beholder.catalog.promotion_report import PromotionConfig
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.catalog.tables import CHUNK
 from beholder.media.storage import open_filesystem, write_bytes
+from beholder.scoring import PanelCheck
 
 OLD, NEW = "old" * 8, "new" * 8
 TASKS = ("quality",)
@@ -65,7 +67,7 @@ class Platform:
         self.items |= {name: self.items.get(name, -1) + 1 for name in names}
 
     def night(self, date: str, scorer: str = OLD, **fields: Any) -> Snapshot:
-        """A published night of the catalog, or of the shadow."""
+        """A night of the catalog, or of the shadow, audited and published."""
         layout = self.inside if scorer == NEW and self.live.fingerprint == OLD else self.layout
         self._list()
         given = {"scorer": f"s3://runs/{scorer}", "buckets": 3, "chunk": 8, "logical_date": date}
@@ -78,7 +80,11 @@ class Platform:
         ]
         draft = plan.draft(plan.config)
         record = prepare(layout, draft, parent, chunks, read_rows(layout, plan.settled))
-        record = record.model_copy(update={"drift": {"histograms": [], "mass": {"quality": 0.9}}})
+        found = audit(
+            Snapshot(layout, record), plan, config.audit, PanelCheck(True, None, 1.0, "", "same")
+        )
+        assert not found.refused, found.checks
+        record = record.model_copy(update={"drift": found.drift_record()})
         publish(layout, record, "driver")
         settle_current(layout)
         return Snapshot(layout, record)

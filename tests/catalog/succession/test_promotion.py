@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from beholder.catalog import current_scorer, head
@@ -269,15 +270,16 @@ def test_head_that_moves_while_current_is_settled(on_disk: Any, monkeypatch: Any
     assert read_current(on_disk.layout).fingerprint == OLD == on_disk.live.fingerprint
 
 
-def test_drift_is_that_of_one_scorer(on_disk: Any) -> None:
+def test_drift_is_that_of_one_scorer(filled: Any) -> None:
     """The next night is compared with the shadow's nights, not with the old scorer's."""
-    histogram = {"task": "quality", "segment": "(all)", "scale": [1, 5], "counts": [7] * 20}
-    for number, date in enumerate((SECOND, THIRD)):
-        snapshot = open_snapshot(on_disk.inside.root)
-        drift = {"histograms": [histogram], "mass": {"quality": 0.5 + number / 10}}
-        later = {"id": f"{date}.0", "parent": snapshot.record.id, "drift": drift}
-        publish(on_disk.inside, snapshot.record.model_copy(update=later), "a test")
-    on_disk.promote()
-    drift = on_disk.live.drift
-    assert drift["histograms"][0]["counts"] == [14] * 20
-    assert drift["mass"] == {"quality": 0.6}
+    assert filled.promote().name == "promoted"
+    drift = filled.live.drift
+    assert drift["mass"] == {"quality": pytest.approx(0.9, abs=1e-3)}
+    (histogram,) = (one for one in drift["histograms"] if one["segment"] == "(all)")
+    assert sum(histogram["counts"]) == 40  # of two nights, 30 and 10
+    means = [score for _, score in filled.expected(NEW).values()]
+    assert histogram["counts"] == np.histogram(means, 20, (1, 5))[0].tolist()
+    filled.upload(["40"])
+    record = filled.night(SECOND, NEW).record
+    (night,) = (one for one in record.drift["histograms"] if one["segment"] == "(all)")
+    assert sum(night["counts"]) == 1

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from beholder.catalog import nightly
 from beholder.catalog import shadow as module
 from beholder.catalog.config import NightlyConfig
+from beholder.errors import UserError
 
 NEW = "new" * 8
 
@@ -67,6 +68,16 @@ def test_the_current_scorer_has_no_shadow(
 ) -> None:
     config["shadow"]["scorer"] = "s3://elsewhere/" + "old" * 8
     assert module.fill_shadow(NightlyConfig.model_validate(config)) is None
+    assert not asked
+
+
+def test_a_scorer_that_names_a_folder_elsewhere(
+    config: dict[str, Any], asked: list[NightlyConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = SimpleNamespace(file=SimpleNamespace(fingerprint="../../other"))
+    monkeypatch.setattr(module, "outline_scorer", lambda _: foreign)
+    with pytest.raises(UserError, match=r"'\.\./\.\./other' is no fingerprint"):
+        module.fill_shadow(NightlyConfig.model_validate(config))
     assert not asked
 
 
