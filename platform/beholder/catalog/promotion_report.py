@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from pydantic import Field, field_validator
 
@@ -118,8 +119,7 @@ def write_promotion(
         PAGE: _page(both, run, found, held),
     }
     for name, text in written.items():
-        uri, data = live.layout.promotion(run, name), text.encode()
-        patiently(lambda uri=uri, data=data: write_bytes(uri, data))
+        patiently(partial(write_bytes, live.layout.promotion(run, name), text.encode()))
 
 
 def _page(
