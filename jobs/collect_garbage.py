@@ -4,8 +4,9 @@
 
     python jobs/collect_garbage.py --set catalog=s3://bucket/catalog --dry-run
 
-Keeps the newest snapshots, the one that HEAD names, and its parent; all of them read back as
-before. The catalog is listed whole, a thousand objects a request.
+Keeps the newest snapshots, the one that HEAD names, and its parent, also of each shadow; all of
+them read back as before. A shadow that is given up goes with ``--set abandon=[FINGERPRINT]``. The
+catalog is listed whole, a thousand objects a request.
 """
 
 import sys

@@ -4,7 +4,8 @@
 
     python jobs/rollback.py --set catalog=s3://bucket/catalog --set to=2026-11-19.0
 
-Nothing is written but HEAD. The next night starts from what readers see.
+Nothing is written but HEAD, and ``scorers/current`` where the snapshot is of another scorer. The
+next night starts from what readers see.
 """
 
 import getpass
@@ -29,13 +30,18 @@ class RollbackConfig(JobConfig):
 
 def main(argv: list[str]) -> None:
     """Parses the command line, moves HEAD, says where it is."""
+    from beholder.catalog.current_scorer import settle_current
     from beholder.catalog.head import roll_back
     from beholder.catalog.layout import Layout
 
     config = job_arguments(RollbackConfig, argv, __doc__ or "").config
     by = f"{getpass.getuser()}@{socket.gethostname()}"
-    head = roll_back(Layout(config.catalog.rstrip("/")), config.to, by, config.reason)
+    layout = Layout(config.catalog.rstrip("/"))
+    head = roll_back(layout, config.to, by, config.reason)
     print(f"readers of {config.catalog} see {head.snapshot} now")
+    current = settle_current(layout)
+    if current and current.snapshot == head.snapshot:
+        print(f"the current scorer is {current.scorer} ({current.fingerprint}) again")
     if head.withdrawn:
         print(f"rolled back so far: {', '.join(head.withdrawn)}; --set to=… brings one back")
 

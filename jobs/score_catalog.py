@@ -8,7 +8,8 @@
 With ``--plan-only`` it says what it would look at and what that takes. A night that was cut short
 goes on with the same command; one that is published already is left as it is. Exit codes: 0
 published, 3 refused by the audit, 4 published without items that a limit left out, 2 for whatever
-else is wrong.
+else is wrong. With a ``shadow`` in the config, its night follows; 5 says that the catalog's own is
+published and the shadow's was refused by its audit.
 """
 
 import json
@@ -23,6 +24,9 @@ from beholder.config import job_arguments, run_job
 
 if TYPE_CHECKING:
     from beholder.catalog.config import NightlyConfig
+
+
+SHADOW_REFUSED = 5
 
 
 def main(argv: list[str]) -> int:
@@ -45,20 +49,37 @@ def main(argv: list[str]) -> int:
     from beholder.catalog.nightly import run_night, say
 
     outcome = run_night(config)
-    print(say(outcome))
-    return outcome.exit_code
+    print(say(outcome), flush=True)
+    if config.shadow is None or outcome.name == "refused":
+        return outcome.exit_code
+    return shadow_night(config, outcome.exit_code)
+
+
+def shadow_night(config: "NightlyConfig", code: int) -> int:
+    """Fills the shadow; returns the exit code of both nights, of which the first has ``code``."""
+    from beholder.catalog.nightly import say
+    from beholder.catalog.shadow import fill_shadow
+
+    filled = fill_shadow(config)
+    if filled is None:
+        print("the shadow's scorer is the current one: take `shadow` out of the config")
+        return code
+    print(f"shadow: {say(filled)}")
+    return SHADOW_REFUSED if filled.name == "refused" else code
 
 
 def show_plan(config: "NightlyConfig", as_json: bool) -> int:
     """Prints what a night would do."""
     from rich.console import Console
 
+    from beholder.catalog.current_scorer import with_current_scorer
     from beholder.catalog.layout import Layout, RunId
     from beholder.catalog.outlook import outlook, outlook_table
     from beholder.catalog.plan import preview
     from beholder.catalog.nightly import current
     from beholder.scoring import outline_scorer
 
+    config = with_current_scorer(config)
     run = RunId(config.logical_date)
     found = preview(config, current(Layout(config.catalog)), outline_scorer(config.scorer), run)
     if as_json:

@@ -102,14 +102,16 @@ def explain(
         std = "" if one["std"] is None else f"{one['std']:.2f}"
         scores.add_row(one["task"], f"{one['mean']:.2f}", std, one["run"])
     nights = Table(title="made by", title_justify="left")
-    for column in ("run", "state", "attempts", "failure", "sha256", "uri", "kept snapshots"):
+    columns = ("run", "state", "attempts", "failure", "sha256", "uri", "scorer", "kept snapshots")
+    for column in columns:
         nights.add_column(column, overflow="fold")
     for event in found.history:
         row = event.row or dict.fromkeys(ITEMS.names) | {"state": "removed"}
         code, attempts = row["failure_code"], row["attempts"]
         failure = f"{code}: {row['failure_message']}" if code else None
         sha256 = row["sha256"] and row["sha256"][:12]
-        words = (row["state"], attempts and str(attempts), failure, sha256, row["uri"])
+        about = (row["state"], attempts and str(attempts), failure, sha256, row["uri"])
+        words = (*about, event.fingerprint[:12])
         nights.add_row(event.run, *(escape(word or "") for word in words), ", ".join(event.seen_in))
     console.print(scores, nights)
 

@@ -75,14 +75,14 @@ def outline(fingerprint: str = "f1", kinds: tuple[str, ...] = ("image", "video")
     return SimpleNamespace(file=SimpleNamespace(fingerprint=fingerprint, tasks=tasks))
 
 
-def parent(state: list[Row], fingerprint: str = "f1") -> Any:
+def parent(state: list[Row], task: str = "quality") -> Any:
     """A snapshot with these items."""
     table = pa.Table.from_pylist(state, schema=pa.schema(ITEM_FIELDS))
     numbers = bucket_numbers(table["item_id"], BUCKETS).to_numpy()
-    tasks = {"image": ("quality",), "video": ("quality",)}
+    tasks = {"image": (task,), "video": (task,)}
     return SimpleNamespace(
         id="2026-11-19.0",
-        record=SimpleNamespace(buckets=BUCKETS, fingerprint=fingerprint, tasks=tasks),
+        record=SimpleNamespace(buckets=BUCKETS, fingerprint="f1", tasks=tasks),
         items=lambda bucket: table.filter(pa.array(numbers == bucket)),
     )
 
@@ -164,7 +164,7 @@ def order(row: Row, change: str) -> tuple[Any, ...]:
 
 
 def model(manifest: list[Row], state: dict[str, Row], limit: int | None) -> dict[str, Any]:
-    """What a plan must hold, all of the scorer's own scores comparable."""
+    """What a plan must hold, all of its tasks the state's."""
     changes = {row["item_id"]: change_of(row, state.get(row["item_id"])) for row in manifest}
     rows = {row["item_id"]: row for row in manifest}
     wanted = [i for i in rows if changes[i] in ("new", "changed", "retried")]
@@ -355,17 +355,31 @@ def test_samples_are_nested(tmp_path: Path) -> None:
     assert abs(len(taken[0]) - 100) < 38 and abs(len(taken[1]) - 300) < 58
 
 
-def test_another_scorer_looks_at_all_and_knows_nothing(night: Night) -> None:
+def test_other_tasks_look_at_all_and_know_nothing(night: Night) -> None:
     rows = [said("a", age=1), said("b", age=2), said("gone", age=3)]
     state = [held(rows[0]), held(rows[1]), failed(rows[2], FailureCode.FETCH_NOT_FOUND)]
-    plan = night.plan(rows, parent(state, fingerprint="f0"), limit=1)
+    plan = night.plan(rows, parent(state, task="aesthetics"), limit=1)
     assert night.planned(plan)["a"]["change"] == "changed"
     assert night.planned(plan)["a"]["known_sha256"] is None
     assert plan.tally.counts["left_out"] == 2
-    # Scores of another scorer are no scores: the item is as one that was never looked at.
+    # Scores of other tasks are no scores: the item is as one that was never looked at.
     settled = night.settled(plan)
     assert list(settled) == ["b"] and settled["b"]["removed"]
     assert sum(plan.tally.absent) == 1
+
+
+def test_another_scorer_is_refused_at_the_door(night: Night) -> None:
+    """All items would be scored anew in one night, and readers would see the part that was."""
+    rows = [said("a")]
+    said_so = (
+        "runs/scorer has fingerprint f2, but readers of .* see scores of f1: set scorer=current, "
+        "and shadow.scorer=runs/scorer .* jobs/promote_scorer.py"
+    )
+    with pytest.raises(PlanError, match=said_so):
+        night.plan(rows, parent([held(rows[0])]), outline("f2"))
+    with pytest.raises(PlanError, match="but readers of"):
+        preview(night.config(), parent([]), outline("f2"), RUN)
+    assert read_plan(Layout(night.config().catalog), RUN) is None
 
 
 def test_etags_may_be_quoted_and_sizes_unknown(night: Night) -> None:
@@ -467,15 +481,15 @@ def test_a_preview_says_the_same_and_plans_nothing(
     assert takes.items == 5 and takes.hours == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("fingerprint", ["f1", "f0"])
-def test_a_run_that_is_stopped_leaves_what_a_limit_would(tmp_path: Path, fingerprint: str) -> None:
+@pytest.mark.parametrize("task", ["quality", "aesthetics"])
+def test_a_run_that_is_stopped_leaves_what_a_limit_would(tmp_path: Path, task: str) -> None:
     rng = random.Random(1)
     rows = [said(f"{n:02d}", age=n, segment=rng.choice("ab")) for n in range(40)]
     timeout, missing = FailureCode.FETCH_TIMEOUT, FailureCode.FETCH_NOT_FOUND
     state = [held(row, etag="older") for row in rows[3:20]]
     state += [failed(row, timeout, **rng.choice([{}, {"state": "stale"}])) for row in rows[20:30]]
     state += [failed(row, missing, etag="older") for row in rows[30:35]]
-    last = parent(state, fingerprint)
+    last = parent(state, task)
     plans = []
     for name, limit in (("whole", None), ("limited", 12)):
         night = Night(tmp_path / name)

@@ -3,8 +3,8 @@
 An item that stands as it did is one whose uri, kind and etag (and size, where both are known) are
 the state's. Without an etag nothing shows that bytes are the same: such an item is fetched again
 and settled by its hash. A scored item that stands is unchanged; a failed one is tried again where
-its code's policy (``items.RETRY``) knows more than one attempt, on so many nights. Under another
-scorer, or other tasks, all items have changed and no older score counts.
+its code's policy (``items.RETRY``) knows more than one attempt, on so many nights. Under other
+tasks all items have changed and no older score counts.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ WANTED = pa.schema(
         *(field for field in PLANNED if field.name != "chunk"),
         pa.field("code", pa.string()),  # for which it is tried again
         pa.field("kept", pa.bool_()),  # left out, it keeps older scores
-        pa.field("dropped", pa.bool_()),  # left out, its row goes: another scorer's scores
+        pa.field("dropped", pa.bool_()),  # left out, its row goes: other tasks' scores
         pa.field("sampled", pa.bool_()),
         pa.field("late", pa.bool_()),  # with age and item_id: the order in which items are taken
         pa.field("age", pa.int64()),
@@ -48,7 +48,7 @@ class Rules:
 
     Attributes:
         run: that is planned.
-        comparable: whether the parent's scores are of this night's scorer and tasks.
+        comparable: whether the parent's scores are of this night's tasks.
         sample: part of the items to look at, 0..1.
         retry_nights: on how many nights an item is tried that failed for the store's sake.
         bounded: whether items may be left out at all.

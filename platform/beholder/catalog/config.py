@@ -47,9 +47,26 @@ class PricesConfig(JobConfig):
     gpu_hour: float = Field(0.0, ge=0, description="money an hour and GPU")
 
 
+CURRENT = "current"
+"""The scorer whose scores readers of the catalog see."""
+
+
+class ShadowConfig(JobConfig):
+    """A new scorer that fills a catalog beside the one that readers see, after each night."""
+
+    scorer: str = Field(description="URI or path of the new scorer's folder")
+    limit: int | None = Field(None, ge=0, description="most items a night, newest first")
+    deadline_hours: float | None = Field(None, gt=0, description="hours a night, newest first")
+    budget: float | None = Field(None, gt=0, description="money a night, newest first")
+
+
 class NightlyConfig(ScoringConfig):
     """One night: what has changed in a manifest since the last one is scored and published."""
 
+    scorer: str = Field(
+        description=f"URI or path of the scorer's folder; '{CURRENT}' is the one whose scores the "
+        "catalog has, after its first night"
+    )
     catalog: str = Field(description="URI of the catalog's folder")
     manifest: str = Field(description="URI of a Parquet manifest, or of a folder of such files")
     logical_date: str = Field(description="which night, as 2026-11-20; published once")
@@ -96,6 +113,9 @@ class NightlyConfig(ScoringConfig):
     audit: AuditConfig = Field(
         default_factory=AuditConfig, description="when publication is refused"
     )
+    shadow: ShadowConfig | None = Field(
+        None, description="a scorer that shall take the place of the current one; none: no"
+    )
     webhook: str | None = Field(None, description="URL that gets the night's summary by POST")
 
     @field_validator("catalog")
@@ -119,11 +139,13 @@ class NightlyConfig(ScoringConfig):
 
     @model_validator(mode="after")
     def _budget_has_prices(self) -> "NightlyConfig":
-        if self.budget is not None and not self._costs():
-            raise ValueError(
-                f"budget is {self.budget}, but no machine of this run has a price: set "
-                "prices.cpu_hour or prices.gpu_hour"
-            )
+        budgets = {"budget": self.budget, "shadow.budget": self.shadow and self.shadow.budget}
+        for name, budget in budgets.items():
+            if budget is not None and not self._costs():
+                raise ValueError(
+                    f"{name} is {budget}, but no machine of this run has a price: set "
+                    "prices.cpu_hour or prices.gpu_hour"
+                )
         return self
 
     def _costs(self) -> bool:

@@ -1,12 +1,14 @@
 """Collects what no kept snapshot names: files of older nights, and of tries that died.
 
+Shadows are collected with their catalog, whose snapshots may name their files since a promotion.
+
 Only what is older than the grace time goes, by the store's clock against this machine's, so that
 the files of a publication that is on its way stay until its record names them. A rollback to a
 snapshot that is being collected at that moment comes too late: don't do both at once.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +31,11 @@ class GarbageConfig(JobConfig):
     keep: int = Field(14, ge=1, description="newest snapshots kept, beside HEAD and its parent")
     grace: float = Field(
         48.0, ge=1, description="hours that an object stays at least: longer than a night takes"
+    )
+    abandon: tuple[str, ...] = Field(
+        (),
+        description="fingerprints of shadows that are given up, or promoted and filled no more: "
+        "only what the catalog's kept snapshots name stays of them",
     )
 
 
@@ -67,36 +74,36 @@ def find_garbage(config: GarbageConfig) -> Garbage:
         StorageError: the storage can't be used.
     """
     layout = Layout(config.catalog.rstrip("/"))
-    head = read_head(layout)
-    if head is None:
+    _check_root(layout)
+    if read_head(layout) is None:
         raise CatalogError(f"{layout.root} has no published snapshot: check the URI")
-    records = _listed(layout, "snapshots")
-    kept = _kept(layout, records, head.snapshot, config.keep)
-    # Only now: what is published from here on is younger than the grace time.
-    state = [*_listed(layout, "items"), *_listed(layout, "scores")]
-    leases, runs = _listed(layout, "leases"), _listed(layout, "runs")
+    main = _look(layout, layout, config)
+    objects = _listed(layout, "shadows")
+    shadows = {found.path.split("/")[1] for found in objects}
+    _check_abandoned(config, objects, shadows)
+    parts = [main]
+    parts += [_look(layout, layout.shadow(s), config) for s in sorted(shadows - {*config.abandon})]
+    given_up = [found for found in objects if found.path.split("/")[1] in config.abandon]
 
-    named = _named(kept)
-    lost = named - {found.path for found in state}
+    named = _named(parts)
+    state = [found for part in parts for found in part.state]
+    lost = named - {found.path for found in [*state, *given_up]}
     if lost:
         raise CatalogError(
             f"{layout.absolute(min(lost))} is not there, though a kept snapshot names it: restore "
             "it first; nothing was removed"
         )
-    ids = {record.id for record in kept}
-    oldest = min(RunId.parse(name).date for name in ids)
-    held = {_date(lease) for lease in leases if lease.age_h < config.grace}
-    past = [found for found in [*leases, *runs] if _date(found) < oldest]
-    stays = [found for found in past if _date(found) in held or found.path.endswith(REPORTS)]
 
     def old(objects: Iterable[_Object]) -> list[_Object]:
         return [found for found in objects if found.age_h >= config.grace]
 
-    gone = old(found for found in records if _snapshot(found) not in ids)
+    gone = old(found for part in parts for found in part.records)
+    gone += [found for found in given_up if found.path.endswith("/HEAD")]
     rest = old(found for found in state if found.path not in named)
-    rest += old(found for found in past if found not in stays)
+    rest += old(found for part in parts for found in part.past)
+    rest += [found for found in given_up if found.path not in named and found not in gone]
     return Garbage(
-        kept=tuple(sorted(ids)),
+        kept=tuple(sorted(record.id for record in main.kept)),
         records=tuple(found.path for found in gone),
         objects=tuple(found.path for found in rest),
         bytes=sum(found.size for found in [*gone, *rest]),
@@ -121,6 +128,68 @@ def remove_garbage(config: GarbageConfig, garbage: Garbage) -> None:
                 fs.rm([f"{root}/{path}" for path in paths])
 
 
+def _check_root(layout: Layout) -> None:
+    above, _, folder = layout.root.rpartition("/")[0].rpartition("/")
+    if folder == "shadows":
+        raise CatalogError(
+            f"{layout.root} is a shadow: collect the garbage of {above}, whose snapshots may name "
+            "its files"
+        )
+
+
+def _check_abandoned(config: GarbageConfig, objects: list[_Object], shadows: set[str]) -> None:
+    for fingerprint in config.abandon:
+        if fingerprint not in shadows:
+            there = ", ".join(sorted(shadows)) or "none"
+            raise CatalogError(
+                f"{config.catalog} has no shadow {fingerprint} to abandon, there is {there}"
+            )
+        mine = (found for found in objects if found.path.split("/")[1] == fingerprint)
+        age = min(found.age_h for found in mine)
+        if age < config.grace:
+            raise CatalogError(
+                f"shadow {fingerprint} was written to {age:.1f} hours ago: take it out of the "
+                f"night's config, and abandon it {config.grace:g} hours later"
+            )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A catalog, or a shadow in it; all paths are below the catalog's root."""
+
+    prefix: str
+    kept: list[Record]
+    records: list[_Object]  # of the other snapshots
+    state: list[_Object]
+    past: list[_Object]  # leases and runs before all that is kept, and not worked on
+
+
+def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
+    prefix = "" if layout == main else f"{main.relative(layout.root)}/"
+    head = read_head(layout)
+    records = _listed(layout, "snapshots")
+    kept = _kept(layout, records, head.snapshot, config.keep) if head else []
+    # Only now: what is published from here on is younger than the grace time.
+    state = [*_listed(layout, "items"), *_listed(layout, "scores")]
+    leases, runs = _listed(layout, "leases"), _listed(layout, "runs")
+
+    ids = {record.id for record in kept}
+    oldest = min((RunId.parse(name).date for name in ids), default="")
+    held = {_date(lease) for lease in leases if lease.age_h < config.grace}
+    past = [found for found in [*leases, *runs] if _date(found) < oldest]
+
+    def moved(objects: Iterable[_Object]) -> list[_Object]:
+        return [replace(found, path=f"{prefix}{found.path}") for found in objects]
+
+    return _Part(
+        prefix,
+        kept,
+        moved(found for found in records if _snapshot(found) not in ids),
+        moved(state),
+        moved(f for f in past if not (_date(f) in held or f.path.endswith(REPORTS))),
+    )
+
+
 def _kept(layout: Layout, found: Iterable[_Object], head: str, keep: int) -> list[Record]:
     """The newest snapshots, HEAD's and its parent."""
     names = [name for name in map(_snapshot, found) if name is not None]
@@ -131,10 +200,11 @@ def _kept(layout: Layout, found: Iterable[_Object], head: str, keep: int) -> lis
     return [record for record in records.values() if record.id in wanted]
 
 
-def _named(records: Iterable[Record]) -> set[str]:
+def _named(parts: Iterable[_Part]) -> set[str]:
     return {
-        file.path
-        for record in records
+        f"{part.prefix}{file.path}"
+        for part in parts
+        for record in part.kept
         for table in KEYS
         for files in record.files(table).values()
         for file in files

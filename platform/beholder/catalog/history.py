@@ -24,7 +24,7 @@ class Event:
         row: columns of :data:`~beholder.catalog.tables.ITEM_FIELDS`; None where it took the item
             away.
         seen_in: kept snapshots in which it is so, newest first.
-        fingerprint: of the scorer of the newest of these.
+        fingerprint: of the scorer that these have scores of.
     """
 
     run: str
@@ -85,11 +85,11 @@ def explain_item(root: str, item_id: str) -> Explanation:
 
 def _events(seen: Sequence[tuple[Record, dict[str, Any] | None]]) -> list[Event]:
     events = []
-    for row, group in groupby(seen, key=lambda one: one[1]):
+    for (row, fingerprint), group in groupby(seen, key=lambda one: (one[1], one[0].fingerprint)):
         records = [record for record, _ in group]
         run = row["run"] if row else records[-1].id
         ids = tuple(record.id for record in records)
-        events.append(Event(run, row, ids, records[0].fingerprint))
+        events.append(Event(run, row, ids, fingerprint))
     return events
 
 

@@ -13,6 +13,9 @@
     runs/2026-11-20.0/data/…parquet      chunk and attempt; nothing until a commit names it
     runs/2026-11-20.0/commits/….json     a chunk's commit record, written once
     runs/2026-11-20.0/report.html        and report.json, metrics.prom
+    scorers/current                      which scorer's scores readers see, and since when
+    shadows/<fingerprint>/…              a catalog of its own that another scorer fills, as above
+    promotions/2026-11-20.1/report.md    two scorers compared; and report.json, calibration.json
 """
 
 import re
@@ -103,6 +106,25 @@ class Layout:
     def state(self, table: str, bucket: int, name: str) -> str:
         """A file of one bucket of ``items`` or ``scores``."""
         return f"{self.root}/{table}/{bucket:04d}/{name}.parquet"
+
+    @property
+    def current_scorer(self) -> str:
+        """Which scorer's scores readers see; written by conditional writes alone."""
+        return f"{self.root}/scorers/current"
+
+    def shadow(self, fingerprint: str) -> "Layout":
+        """The catalog that another scorer fills until it is promoted or given up.
+
+        Raises:
+            UserError: it is no fingerprint.
+        """
+        if not fingerprint.isalnum():  # it is read from a folder, and names one
+            raise UserError(f"'{fingerprint}' is no fingerprint: export the scorer again")
+        return Layout(f"{self.root}/shadows/{fingerprint}")
+
+    def promotion(self, run: RunId, name: str) -> str:
+        """A file about the promotion whose snapshot is ``run``."""
+        return f"{self.root}/promotions/{run}/{name}"
 
     def relative(self, uri: str) -> str:
         """A URI below the root as records keep it, so that a catalog can be moved."""

@@ -15,6 +15,7 @@ import ray
 
 from beholder.catalog.audit import audit
 from beholder.catalog.config import NightlyConfig
+from beholder.catalog.current_scorer import settle_current, with_current_scorer
 from beholder.catalog.cut_short import cut_short
 from beholder.catalog.estimate import spent_money
 from beholder.catalog.head import finish, publish, read_head
@@ -104,11 +105,13 @@ def run_night(config: NightlyConfig) -> Outcome:
         UserError: config, manifest, scorer or storage are not usable; or Ray has given up. What
             is committed stands.
     """
+    config = with_current_scorer(config)
     layout, run = Layout(config.catalog), RunId(config.logical_date)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
         standing = finish(layout, run, lease.holder)
         if standing is not None:
+            settle_current(layout)
             return Outcome("standing", standing)
         clock = _Clock()
         parent = current(layout)
@@ -132,6 +135,7 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
     for code in codes:
         if code not in list(FailureCode):
             raise UserError(f"'{code}' is no failure's code: use one of {', '.join(FailureCode)}")
+    config = with_current_scorer(config)
     layout = Layout(config.catalog)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
@@ -146,6 +150,7 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
         run = RunId(parent.id.date, parent.id.revision + 1)
         standing = finish(layout, run, lease.holder)
         if standing is not None:
+            settle_current(layout)
             return Outcome("standing", standing)
         with clock("plan"):
             plan = make_plan(config, parent, outline, run, codes or tuple(FailureCode))
@@ -189,6 +194,7 @@ def carry_out(
         with clock("publish"):
             lease.check()
             publish(layout, record, lease.holder)
+            settle_current(layout)
     night = Night(
         record=record,
         audit=found,

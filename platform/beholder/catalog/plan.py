@@ -116,8 +116,8 @@ def make_plan(
         again: codes of failures that are tried again whatever their policy says.
 
     Raises:
-        PlanError: a plan stands that was made for something else; or ``buckets`` are not the
-            catalog's.
+        PlanError: a plan stands that was made for something else; or ``buckets`` or the scorer
+            are not the catalog's.
         ManifestError: the manifest is refused.
         UserError: what :func:`~beholder.catalog.estimate.measured_rates` raises, where there is a
             deadline or a budget.
@@ -206,14 +206,24 @@ def read_rows(
 
 
 def comparable(parent: Snapshot | None, aim: Aim) -> bool:
-    """Whether a snapshot's scores are of the scorer and the tasks that a plan is for."""
-    was = None if parent is None else (parent.record.fingerprint, parent.record.tasks)
-    return was == (aim.fingerprint, aim.tasks)
+    """Whether a snapshot's scores are of the tasks that a plan is for; its scorer they are of."""
+    return parent is not None and parent.record.tasks == aim.tasks
+
+
+def _check_scorer(config: NightlyConfig, parent: Snapshot, outline: ScorerOutline) -> None:
+    mine, theirs = outline.file.fingerprint, parent.record.fingerprint
+    if mine != theirs:
+        raise PlanError(
+            f"{config.scorer} has fingerprint {mine}, but readers of {config.catalog} see scores "
+            f"of {theirs}: set scorer=current, and shadow.scorer={config.scorer} to fill a shadow "
+            "with it, which jobs/promote_scorer.py lets them see"
+        )
 
 
 def _aim(config: NightlyConfig, parent: Snapshot | None, outline: ScorerOutline, run: RunId) -> Aim:
     buckets = config.buckets or BUCKETS
     if parent is not None:
+        _check_scorer(config, parent, outline)
         buckets = parent.record.buckets
         if config.buckets not in (None, buckets):
             raise PlanError(

@@ -104,7 +104,7 @@ class CalibrationMap:
 
     def __call__(self, means: ArrayLike) -> Array:
         """New means for old ones, of their shape."""
-        return np.asarray(np.interp(means, self.old, self.new))
+        return np.asarray(np.interp(np.asarray(means, dtype=float), self.old, self.new))
 
 
 @dataclass(frozen=True)
