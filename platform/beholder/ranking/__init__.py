@@ -3,6 +3,10 @@
 from beholder.ranking.blend import QualityFloor, Weighted
 from beholder.ranking.candidates import Candidates, Gathered, LeftOut, gather
 from beholder.ranking.expectation import (
+    EXACT_LIMIT,
+    Field,
+    FieldSlice,
+    StdNodes,
     binned_expected_rank,
     exact_expected_rank,
     expected_rank,
@@ -13,12 +17,16 @@ from beholder.ranking.rules import DEFAULT_Z, Rule, best_first, lower_bound, ord
 
 __all__ = [
     "DEFAULT_Z",
+    "EXACT_LIMIT",
     "Candidates",
+    "Field",
+    "FieldSlice",
     "Gathered",
     "LeftOut",
     "QualityFloor",
     "Ranking",
     "Rule",
+    "StdNodes",
     "Weighted",
     "best_first",
     "binned_expected_rank",

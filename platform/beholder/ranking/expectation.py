@@ -18,15 +18,16 @@ has the expectation ``1 + sum_{j != i} P(j > i)``. That is a sum over all pairs.
   :data:`BLOCK_SHARE` of n; they are in proportion to the roots of the nodes' weights, which needs
   the fewest blocks.
 - **Means of the candidates.** At each std node the sum over the blocks falls as the candidate's
-  mean rises. It is worked out at some of the means, and linear between them; an interval is
-  halved (by the count of means in it) while the sum falls by more than :data:`NODE_SHARE` of n
-  across it.
+  mean rises. It is worked out at some means, and linear between them; an interval is halved while
+  the sum falls by more than :data:`NODE_SHARE` of n across it and there is a number inside.
 
 With K occupied nodes there are at most ``K / BLOCK_SHARE`` blocks, and about ``1.5 K /
 NODE_SHARE`` sums over them: the cost is that of sorting n numbers, plus a constant that grows with
-the square of ln(largest std / smallest). Memory is O(n).
+the square of ln(largest std / smallest). Memory is O(n) for a list in memory; a list on disk is a
+:class:`Field` of its slices, whose size doesn't depend on n.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,13 +94,11 @@ def binned_expected_rank(mean: ArrayLike, std: ArrayLike) -> Array:
     order, m, s = _sorted(mean, std)
     if not len(m):
         return m
-    nodes = _std_nodes(s)
-    blocks = _blocks(m, nodes)
-    ranks = np.full(len(m), 0.5)  # 1, less the 1/2 of meeting himself
-    for node in nodes:
-        ranks[node.rows] += node.weights * _above(m[node.rows], node.std, blocks)
+    nodes = StdNodes.of(s)
+    weights = nodes.weights(s)
+    field = Field(nodes, weights, [FieldSlice.of(m, s, nodes, weights)])
     found = np.empty(len(m))
-    found[order] = ranks.clip(1, len(m))
+    found[order] = field.expected_rank(m, s)
     return found
 
 
@@ -112,89 +111,149 @@ def _sorted(mean: ArrayLike, std: ArrayLike) -> tuple[NDArray[np.int64], Array, 
 
 
 @dataclass(frozen=True)
-class _StdNode:
-    """Candidates that count as having one std. ``rows`` ascend, (k,); weights in (0, 1], (k,)."""
+class StdNodes:
+    """The stds that candidates count as having: 0, and those spaced evenly in ln std.
 
-    std: float
-    rows: NDArray[np.int64]
-    weights: Array
+    Attributes:
+        smallest: std above 0 in the list; 1 where there is none.
+        largest: the same.
+    """
+
+    smallest: float
+    largest: float
+
+    @classmethod
+    def of(cls, std: Array) -> "StdNodes":
+        """The nodes of a whole list in memory. (n,)."""
+        spread = std[std > 0]
+        return cls(float(spread.min()), float(spread.max())) if len(spread) else cls(1.0, 1.0)
+
+    def std(self, node: int) -> float:
+        """A node's std, in the unit of the list's."""
+        return self.smallest * float(np.exp((node - 1) * STD_STEP)) if node else 0.0
+
+    def weights(self, std: Array) -> Array:
+        """How many candidates count at each node. (nodes,); of a list's parts they add up."""
+        total = np.zeros(int(np.log(self.largest / self.smallest) / STD_STEP) + 4)
+        for node, _, weights in self.split(std):
+            total[node] = weights.sum()
+        return total
+
+    def split(self, std: Array) -> Iterator[tuple[int, NDArray[np.int64], Array]]:
+        """Each occupied node with its rows, ascending (k,), and their weights in (0, 1]. (k,)."""
+        certain, spread = np.flatnonzero(std == 0), np.flatnonzero(std > 0)
+        if len(certain):
+            yield 0, certain, np.ones(len(certain))
+        place = np.log(std[spread] / self.smallest) / STD_STEP
+        lower = np.floor(place).astype(np.int64)
+        index = np.concatenate([lower, lower + 1]) + 1
+        rows = np.concatenate([spread, spread])
+        weights = np.concatenate([1 - (place - lower), place - lower])
+        kept = np.lexsort((rows, index))
+        kept = kept[weights[kept] > 0]
+        index, rows, weights = index[kept], rows[kept], weights[kept]
+        for part in np.split(np.arange(len(index)), np.flatnonzero(np.diff(index)) + 1):
+            if len(part):
+                yield int(index[part[0]]), rows[part], weights[part]
 
 
 @dataclass(frozen=True)
-class _Blocks:
-    """The others, in B blocks: ``mean``, ``std`` and ``weight``, (B,) each."""
+class FieldSlice:
+    """A slice of a list, by mean: its candidates in B blocks, and what its means lie between.
+
+    Attributes:
+        mean: of the blocks, std: of their nodes, weight: how many candidates they stand for. (B,).
+        low: the slice's smallest mean.
+        high: its largest.
+    """
 
     mean: Array
     std: Array
     weight: Array
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, mean: Array, std: Array, nodes: StdNodes, weights: Array) -> "FieldSlice":
+        """Blocks of equal weight at each node, at their weighted medians.
+
+        Args:
+            mean: of the slice's candidates, ascending; at least one. (k,).
+            std: theirs. (k,).
+            nodes: of the whole list.
+            weights: of the whole list, :meth:`StdNodes.weights`. (nodes,).
+        """
+        roots = np.sqrt(weights)
+        sizes = BLOCK_SHARE * weights.sum() * roots / roots.sum()
+        parts = []
+        for node, rows, its in nodes.split(std):
+            until = its.cumsum()
+            before = until - its
+            # A block holds less than its size before its last row. Hence it errs by that at most,
+            # also where single rows weigh more: the median is then the last row, which is exact.
+            starts = np.flatnonzero(np.diff(np.floor(before / sizes[node]), prepend=-1))
+            weight = np.add.reduceat(its, starts)
+            median = np.searchsorted(until, before[starts] + weight / 2)
+            median = median.clip(starts, np.append(starts[1:], len(until)) - 1)
+            parts.append((mean[rows[median]], np.full(len(starts), nodes.std(node)), weight))
+        means, stds, weighs = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return cls(means, stds, weighs, float(mean[0]), float(mean[-1]))
 
 
-def _std_nodes(std: Array) -> list[_StdNode]:
-    """Every candidate at the two nodes around its std, by linear weights in ln std."""
-    nodes = []
-    certain, spread = np.flatnonzero(std == 0), np.flatnonzero(std > 0)
-    if len(certain):
-        nodes.append(_StdNode(0.0, certain, np.ones(len(certain))))
-    if not len(spread):
-        return nodes
-    logs = np.log(std[spread])
-    place = (logs - logs.min()) / STD_STEP
-    lower = np.floor(place).astype(np.int64)
-    index = np.concatenate([lower, lower + 1])
-    rows = np.concatenate([spread, spread])
-    weights = np.concatenate([1 - (place - lower), place - lower])
-    kept = np.lexsort((rows, index))
-    kept = kept[weights[kept] > 0]
-    index, rows, weights = index[kept], rows[kept], weights[kept]
-    starts = np.flatnonzero(np.diff(index, prepend=-1))
-    for part in np.split(np.arange(len(index)), starts[1:]):
-        node = float(np.exp(logs.min() + index[part[0]] * STD_STEP))
-        nodes.append(_StdNode(node, rows[part], weights[part]))
-    return nodes
+class Field:
+    """All that the expected ranks of a list's candidates need to know of the list.
+
+    Args:
+        nodes: of the list.
+        weights: of the list, :meth:`StdNodes.weights`. (nodes,).
+        slices: that the list is cut into, by mean; in any number.
+    """
+
+    def __init__(self, nodes: StdNodes, weights: Array, slices: Sequence[FieldSlice]) -> None:
+        self._nodes = nodes
+        self._count = float(round(weights.sum()))
+        mean, std, weight = (
+            np.concatenate([getattr(part, name) for part in slices])
+            for name in ("mean", "std", "weight")
+        )
+        low, high = min(part.low for part in slices), max(part.high for part in slices)
+        ends = np.unique([low, high])
+        self._curves = {
+            int(node): _curve(mean, std, weight, nodes.std(int(node)), ends)
+            for node in np.flatnonzero(weights)
+        }
+
+    def expected_rank(self, mean: Array, std: Array) -> Array:
+        """The ranks of some of the list's candidates, within ``ERROR_BOUND`` of n. (k,).
+
+        A candidate's rank depends on its own mean and std alone.
+        """
+        ranks = np.full(len(mean), 0.5)  # 1, less the 1/2 of meeting himself
+        for node, rows, weights in self._nodes.split(std):
+            ranks[rows] += weights * np.interp(mean[rows], *self._curves[node])
+        return ranks.clip(1, self._count)
 
 
-def _blocks(mean: Array, nodes: list[_StdNode]) -> _Blocks:
-    """Blocks of equal weight at each node, at their weighted medians. ``mean`` ascends."""
-    roots = np.array([np.sqrt(node.weights.sum()) for node in nodes])
-    sizes = BLOCK_SHARE * len(mean) * roots / roots.sum()
-    parts = []
-    for node, size in zip(nodes, sizes, strict=True):
-        until = node.weights.cumsum()
-        before = until - node.weights
-        # A block holds less than `size` before its last row. Hence it errs by `size` at most,
-        # also where single rows weigh more: the median is then the last row, which is exact.
-        starts = np.flatnonzero(np.diff(np.floor(before / size), prepend=-1))
-        weight = np.add.reduceat(node.weights, starts)
-        median = np.searchsorted(until, before[starts] + weight / 2)
-        median = median.clip(starts, np.append(starts[1:], len(until)) - 1)
-        parts.append((mean[node.rows[median]], np.full(len(starts), node.std), weight))
-    means, stds, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Blocks(means, stds, weights)
+def _curve(mean: Array, std: Array, weight: Array, own: float, ends: Array) -> tuple[Array, Array]:
+    """How many of all beat a candidate of one std, at some means, ascending. Twice (k,)."""
+    means, sums = ends, _sum_over(mean, std, weight, ends, own)
+    tolerance = NODE_SHARE * weight.sum()
+    while True:
+        wide = np.flatnonzero(sums[:-1] - sums[1:] > tolerance)
+        middle = means[wide] / 2 + means[wide + 1] / 2
+        inside = (means[wide] < middle) & (middle < means[wide + 1])
+        if not inside.any():
+            return means, sums
+        at, middle = wide[inside] + 1, middle[inside]
+        sums = np.insert(sums, at, _sum_over(mean, std, weight, middle, own))
+        means = np.insert(means, at, middle)
 
 
-def _above(mean: Array, std: float, blocks: _Blocks) -> Array:
-    """How many of all beat candidates of these means, ascending, and of one std. (k,)."""
-    points, where = np.unique(mean, return_inverse=True)
-    known = np.full(len(points), np.nan)
-    left, right = np.array([0]), np.array([len(points) - 1])
-    known[[0, -1]] = _sum_over(blocks, points[[0, -1]], std)
-    tolerance = NODE_SHARE * blocks.weight.sum()
-    while len(left):
-        wide = (right - left > 1) & (known[left] - known[right] > tolerance)
-        left, right = left[wide], right[wide]
-        middle = (left + right) // 2
-        known[middle] = _sum_over(blocks, points[middle], std)
-        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-    at = np.isfinite(known)
-    return np.interp(points, points[at], known[at])[where]
-
-
-def _sum_over(blocks: _Blocks, mean: Array, std: float) -> Array:
+def _sum_over(mean: Array, std: Array, weight: Array, points: Array, own: float) -> Array:
     """``sum_b weight_b P(b > candidate)`` for candidates of one std. (k,)."""
-    sums = np.empty(len(mean))
-    step = max(1, CHUNK // len(blocks.mean))
-    for start in range(0, len(mean), step):
+    sums = np.empty(len(points))
+    step = max(1, CHUNK // len(mean))
+    for start in range(0, len(points), step):
         rows = slice(start, start + step)
-        above = thurstone(blocks.mean, mean[rows, None], blocks.std, std)  # (rows, B)
-        sums[rows] = above @ blocks.weight
+        sums[rows] = thurstone(mean, points[rows, None], std, own) @ weight  # (rows, B) @ (B,)
     return sums
