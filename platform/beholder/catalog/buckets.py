@@ -72,6 +72,17 @@ def bucket_numbers(keys: pa.ChunkedArray | pa.Array, buckets: int) -> pa.Array:
     return query(sql, keys=pa.table({"key": keys}))["bucket"].combine_chunks()
 
 
+def split(table: pa.Table, numbers: pa.Array) -> Iterator[tuple[int, pa.Table]]:
+    """A table's rows by their numbers, ascending, in the order in which they stand."""
+    order = pc.sort_indices(numbers)  # stable, as Arrow promises
+    table, numbers = table.take(order), numbers.take(order)
+    start = 0
+    for run in pc.value_counts(numbers):
+        number, count = run["values"].as_py(), run["counts"].as_py()
+        yield number, table.slice(start, count)
+        start += count
+
+
 class Buckets:
     """Rows split by a key's bucket, in the order in which they came.
 
@@ -142,19 +153,14 @@ class Buckets:
         table = pa.concat_tables(self._waiting).combine_chunks()
         self._waiting, self._waiting_bytes = [], 0
         numbers = bucket_numbers(table[self._key], self.buckets)
-        order = pc.sort_indices(numbers)  # stable, as Arrow promises
-        table, numbers = table.take(order), numbers.take(order)
         path = self._folder / f"{len(self._spills):06d}.arrow"
         places: dict[int, int] = {}
         with pa.ipc.new_file(str(path), table.schema) as writer:
-            start = 0
-            for run in pc.value_counts(numbers):
-                bucket, count = run["values"].as_py(), run["counts"].as_py()
+            for bucket, rows in split(table, numbers):
                 places[bucket] = len(places)
-                self._counts[bucket] += count
-                (batch,) = table.slice(start, count).combine_chunks().to_batches()
+                self._counts[bucket] += rows.num_rows
+                (batch,) = rows.combine_chunks().to_batches()
                 writer.write_batch(batch)
-                start += count
         # Not memory-mapped: pages that were read would count as ours until the end.
         self._spills.append((pa.ipc.open_file(pa.OSFile(str(path))), places))
 

@@ -13,6 +13,8 @@
     runs/2026-11-20.0/data/…parquet      chunk and attempt; nothing until a commit names it
     runs/2026-11-20.0/commits/….json     a chunk's commit record, written once
     runs/2026-11-20.0/report.html        and report.json, metrics.prom
+    ranks/2026-11-20.0.json              names a snapshot's ranks and look-up files, written last
+    ranks/2026-11-20.0/4f1c…/…           these files, a folder an attempt
     scorers/current                      which scorer's scores readers see, and since when
     shadows/<fingerprint>/…              a catalog of its own that another scorer fills, as above
     promotions/2026-11-20.1/report.md    two scorers compared; and report.json, calibration.json
@@ -125,6 +127,14 @@ class Layout:
     def promotion(self, run: RunId, name: str) -> str:
         """A file about the promotion whose snapshot is ``run``."""
         return f"{self.root}/promotions/{run}/{name}"
+
+    def ranks(self, snapshot: RunId) -> str:
+        """The record of a snapshot's ranks and look-up files."""
+        return f"{self.root}/ranks/{snapshot}.json"
+
+    def ranks_file(self, snapshot: RunId, attempt: str, name: str) -> str:
+        """A file of one attempt to rank a snapshot; nothing until the record names it."""
+        return f"{self.root}/ranks/{snapshot}/{attempt}/{name}"
 
     def relative(self, uri: str) -> str:
         """A URI below the root as records keep it, so that a catalog can be moved."""

@@ -13,7 +13,15 @@ from beholder.ranking.expectation import (
 )
 from beholder.ranking.pairwise import gaussian_matrix, probability_matrix
 from beholder.ranking.ranking import Ranking, rank
-from beholder.ranking.rules import DEFAULT_Z, Rule, best_first, lower_bound, order, rule_values
+from beholder.ranking.rules import (
+    DEFAULT_Z,
+    Rule,
+    best_first,
+    goodness,
+    lower_bound,
+    order,
+    rule_values,
+)
 
 __all__ = [
     "DEFAULT_Z",
@@ -34,6 +42,7 @@ __all__ = [
     "expected_rank",
     "gather",
     "gaussian_matrix",
+    "goodness",
     "lower_bound",
     "order",
     "probability_matrix",
