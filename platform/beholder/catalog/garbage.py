@@ -16,6 +16,7 @@ from pydantic import Field
 
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.rank_record import find_ranks
 from beholder.catalog.record import KEYS, CatalogError, Record, find_record
 from beholder.config import JobConfig
 from beholder.media.storage import explained, open_filesystem
@@ -45,7 +46,7 @@ class Garbage:
 
     Attributes:
         kept: ids of the snapshots that stay.
-        records: the other snapshots' records, paths below the catalog's root.
+        records: the other snapshots' records and those of their ranks, paths below the root.
         objects: all else that goes, the same.
         bytes: size of all together.
     """
@@ -100,7 +101,7 @@ def find_garbage(config: GarbageConfig) -> Garbage:
     gone = old(found for part in parts for found in part.records)
     gone += [found for found in given_up if found.path.endswith("/HEAD")]
     rest = old(found for found in state if found.path not in named)
-    rest += old(found for part in parts for found in part.past)
+    rest += old(found for part in parts for found in [*part.past, *part.ranks])
     rest += [found for found in given_up if found.path not in named and found not in gone]
     return Garbage(
         kept=tuple(sorted(record.id for record in main.kept)),
@@ -159,9 +160,10 @@ class _Part:
 
     prefix: str
     kept: list[Record]
-    records: list[_Object]  # of the other snapshots
+    records: list[_Object]  # of the other snapshots and their ranks
     state: list[_Object]
     past: list[_Object]  # leases and runs before all that is kept, and not worked on
+    ranks: list[_Object]  # files that no kept snapshot's record of ranks names
 
 
 def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
@@ -172,11 +174,15 @@ def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
     # Only now: what is published from here on is younger than the grace time.
     state = [*_listed(layout, "items"), *_listed(layout, "scores")]
     leases, runs = _listed(layout, "leases"), _listed(layout, "runs")
+    ranks = _listed(layout, "ranks")
 
     ids = {record.id for record in kept}
     oldest = min((RunId.parse(name).date for name in ids), default="")
     held = {_date(lease) for lease in leases if lease.age_h < config.grace}
     past = [found for found in [*leases, *runs] if _date(found) < oldest]
+    ranked = [find_ranks(layout, RunId.parse(name)) for name in sorted(ids)]
+    named = {file.path for record in ranked if record is not None for file in record.files()}
+    rank_records = [found for found in ranks if found.path.count("/") == 1]
 
     def moved(objects: Iterable[_Object]) -> list[_Object]:
         return [replace(found, path=f"{prefix}{found.path}") for found in objects]
@@ -184,9 +190,10 @@ def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
     return _Part(
         prefix,
         kept,
-        moved(found for found in records if _snapshot(found) not in ids),
+        moved(found for found in [*records, *rank_records] if _snapshot(found) not in ids),
         moved(state),
         moved(f for f in past if not (_date(f) in held or f.path.endswith(REPORTS))),
+        moved(found for found in ranks if found.path.count("/") > 1 and found.path not in named),
     )
 
 

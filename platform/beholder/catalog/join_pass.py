@@ -184,7 +184,7 @@ def _counts(column: pa.ChunkedArray) -> list[dict[str, Any]]:
 
 def _about(scores: pa.Table, task: str, root: str) -> dict[str, Any]:
     """What all of a task's scores have in common."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in ("scale", "support"):
         column = scores[name].combine_chunks()
         if column.null_count == len(column):

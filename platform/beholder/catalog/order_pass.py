@@ -283,7 +283,8 @@ class OrderPass:
 
 def read_slice(told: Mapping[str, Any]) -> FieldSlice:
     """A slice that :meth:`OrderPass.order` told of."""
-    return FieldSlice(**{k: np.array(v) if isinstance(v, list) else v for k, v in told.items()})
+    mean, std, weight = (np.array(told[name]) for name in ("mean", "std", "weight"))
+    return FieldSlice(mean, std, weight, told["low"], told["high"])
 
 
 def _floats(rows: pa.Table) -> tuple[Array, Array]:

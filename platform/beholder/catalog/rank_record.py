@@ -69,6 +69,10 @@ class RankRecord(Stored):
     ranks: dict[str, tuple[Part, ...]]
     """by rule, in the order of :data:`RANKS`"""
 
+    def files(self) -> list[Part]:
+        """All that it names."""
+        return [*self.lookup.values(), *(part for some in self.ranks.values() for part in some)]
+
 
 def find_ranks(layout: Layout, snapshot: RunId) -> RankRecord | None:
     """The record of a snapshot's ranks; None where it was not ranked.

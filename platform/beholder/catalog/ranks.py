@@ -40,9 +40,6 @@ from beholder.ranking import DEFAULT_Z, Field, Rule, StdNodes
 
 log = logging.getLogger(__name__)
 
-Run = Callable[..., list[dict[str, Any]]]
-"""``run(label, task, arguments)`` gives the answers of tasks in the order of their arguments."""
-
 
 class RankConfig(JobConfig):
     """Which snapshot to rank."""
@@ -74,8 +71,8 @@ def rank_catalog(config: RankConfig) -> tuple[RankRecord, bool]:
         The record of its ranks, and whether this call made it.
 
     Raises:
-        CatalogError: there is no such snapshot, a file of it is damaged, or what was written is
-            not what was scored.
+        CatalogError: there is no such snapshot, a task can't read or write a file, or what was
+            written is not what was scored.
         UserError: it was ranked with another ``z``; or Ray gave up.
         StorageError: the storage can't be used.
     """
@@ -88,8 +85,6 @@ def rank_catalog(config: RankConfig) -> tuple[RankRecord, bool]:
     try:
         record = _Ranking(snapshot, config, attempt).make()
     except ray.exceptions.RayError as error:
-        if isinstance(getattr(error, "cause", None), UserError):
-            raise
         reason = str(error).strip().splitlines()[-1]
         raise UserError(
             f"Ray gave up on the ranks of {snapshot.id} ({reason}): nothing is published, run the "
@@ -235,13 +230,13 @@ class _Ranking:
             for rule, some in parts.items():
                 if rule == Rule.MEAN or about.spread:
                     count = sum(part.counts.get(task, 0) for part in some)
-                    found = sum(part.digests.get(task, 0) for part in some) % 2**64
-                    expected[f"the ranks by {rule}"] = (count, found)
-            for where, found in expected.items():
-                if found != (about.rows, digest):
+                    ids = sum(part.digests.get(task, 0) for part in some) % 2**64
+                    expected[f"the ranks by {rule}"] = (count, ids)
+            for where, (rows, ids) in expected.items():
+                if (rows, ids) != (about.rows, digest):
                     raise CatalogError(
                         f"{self.snapshot.layout.root}: {about.rows} items of {self.snapshot.id} "
-                        f"have scores for '{task}', and {where} hold {found[0]} or others: "
+                        f"have scores for '{task}', and {where} hold {rows} or others: "
                         "nothing is published; keep the folder and report it, it is a bug"
                     )
 
@@ -264,7 +259,10 @@ class _Ranking:
             data.iter_batches(batch_size=None, batch_format="pyarrow"), len(asked), label
         ):
             for row in table.to_pylist():
-                answers[row["place"]] = json.loads(row["answer"])
+                answer = json.loads(row["answer"])
+                if "refused" in answer:
+                    raise CatalogError(answer["refused"])
+                answers[row["place"]] = answer["said"]
         return answers
 
     def _file(self, folder: str, number: int) -> str:
@@ -387,6 +385,11 @@ def _rows_before(
 
 
 def _answer(task: Callable[..., dict[str, Any]], rows: pa.Table) -> pa.Table:
-    """Runs a task for each row, on a worker."""
-    answers = [json.dumps(task(*json.loads(one))) for one in rows["asked"].to_pylist()]
-    return pa.table({"place": rows["place"], "answer": answers})
+    """Runs a task for each row, on a worker. What it refuses is told: Ray would bury it."""
+    answers = []
+    for asked in rows["asked"].to_pylist():
+        try:
+            answers.append({"said": task(*json.loads(asked))})
+        except UserError as error:
+            answers.append({"refused": str(error)})
+    return pa.table({"place": rows["place"], "answer": [json.dumps(one) for one in answers]})

@@ -12,7 +12,7 @@ from beholder.ranking.expectation import (
     expected_rank,
 )
 from beholder.ranking.pairwise import gaussian_matrix, probability_matrix
-from beholder.ranking.ranking import Ranking, rank
+from beholder.ranking.ranking import Ranking, blended_order, rank
 from beholder.ranking.rules import (
     DEFAULT_Z,
     Rule,
@@ -38,6 +38,7 @@ __all__ = [
     "Weighted",
     "best_first",
     "binned_expected_rank",
+    "blended_order",
     "exact_expected_rank",
     "expected_rank",
     "gather",

@@ -74,25 +74,32 @@ class QualityFloor:
         Raises:
             ValueError: the minimum lies outside the scale, or a probability is asked of a point.
         """
-        return np.array([self._passes(one, row) for row, one in enumerate(ratings)], dtype=bool)
+        for row, one in enumerate(ratings):
+            if self.probability is not None and isinstance(one, Point):
+                raise ValueError(
+                    f"the floor's probability needs a spread and row {row} is a point (mean "
+                    f"{float(one.mean):g}): a regression score has no spread, ask for the mean"
+                )
+        return np.array([bool(self.reached(one)) for one in ratings], dtype=bool)
 
-    def _passes(self, found: Rating, row: int) -> bool:
-        scale = found.scale
+    def reached(self, ratings: Rating) -> NDArray[np.bool_]:
+        """The same of a stack of any shape (...).
+
+        Raises:
+            ValueError: the minimum lies outside the scale.
+            NoSpreadError: a probability is asked of points.
+        """
+        scale = ratings.scale
         if not scale.minimum <= self.minimum <= scale.maximum:
             raise ValueError(
                 f"the quality floor {self.minimum:g} lies outside the scores' scale "
                 f"[{scale.minimum:g}, {scale.maximum:g}]: give it in that unit"
             )
         if self.probability is None:
-            return bool(found.mean >= self.minimum)
-        if isinstance(found, Point):
-            raise ValueError(
-                f"the floor's probability needs a spread and row {row} is a point (mean "
-                f"{float(found.mean):g}): a regression score has no spread, ask for the mean"
-            )
-        reached = found.probs[found.support >= self.minimum].sum()
+            return np.asarray(ratings.mean >= self.minimum)
+        above = ratings.probs[..., ratings.support >= self.minimum].sum(axis=-1)
         # Probabilities of a softmax add up to within some 1e-7.
-        return bool(reached >= self.probability - 1e-6)
+        return np.asarray(above >= self.probability - 1e-6)
 
 
 def percentiles(values: ArrayLike) -> Array:

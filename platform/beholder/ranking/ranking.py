@@ -70,24 +70,51 @@ def rank(
     at = gathered.positions
     ties = None if tie_break is None else _check_ties(tie_break, len(scores))[at]
     values = rule_values(gathered.candidates(), rule, z)
-    quality = goodness(values, rule)
     passed = np.ones(len(at), dtype=bool)
-    if relevance is None:
-        first = best_first(quality, tie_break=ties)
-    else:
-        values = check_relevance(relevance, len(scores))[at]
+    if relevance is not None:
+        relevance = check_relevance(relevance, len(scores))[at]
         if isinstance(blend, QualityFloor):
             passed = blend.passed(gathered.ratings)
-        elif isinstance(blend, Weighted):
-            values = blend.blended(quality, values)
-        first = best_first(passed, values, quality, tie_break=ties)
+    first, values = blended_order(values, rule, relevance, blend, passed, ties)
     return Ranking(
         order=at[first],
         item_ids=tuple(scores[position].item_id for position in at[first]),
-        values=values[first],
+        values=values,
         below_floor=int((~passed).sum()),
         left_out=gathered.left_out,
     )
+
+
+def blended_order(
+    values: Array,
+    rule: Rule,
+    relevance: ArrayLike | None,
+    blend: Weighted | QualityFloor | None,
+    passed: NDArray[np.bool_],
+    tie_break: ArrayLike | None = None,
+) -> tuple[NDArray[np.int64], Array]:
+    """The order of n candidates whose rule's values are known.
+
+    Args:
+        values: of the rule, in its unit. (n,).
+        rule: that they are of.
+        relevance: one a candidate, with a blend. (n,).
+        blend: how it counts.
+        passed: who reaches a quality floor; all where there is none. (n,).
+        tie_break: as :func:`rank` takes it. (n,).
+
+    Returns:
+        Positions, the best first, (n,), and by what they are ordered, in that order. (n,).
+    """
+    quality = goodness(values, rule)
+    if relevance is None:
+        first = best_first(quality, tie_break=tie_break)
+        return first, values[first]
+    values = np.asarray(relevance, dtype=np.float64)
+    if isinstance(blend, Weighted):
+        values = blend.blended(quality, values)
+    first = best_first(passed, values, quality, tie_break=tie_break)
+    return first, values[first]
 
 
 def _check_ties(tie_break: ArrayLike, count: int) -> NDArray[np.generic]:

@@ -94,6 +94,13 @@ class ServeConfig(JobConfig):
     allowed_hosts: tuple[RemoteHost, ...] = Field(
         (), description="HTTPS hosts that requests may name"
     )
+    max_candidates: int = Field(2000, ge=1, description="candidates of a request to rank")
+    catalog: str | None = Field(
+        None, description="URI of the catalog whose item ids can be ranked; none: of no catalog"
+    )
+    catalog_refresh_s: float = Field(
+        30.0, gt=0, description="seconds after which a replica looks for a newer ranked snapshot"
+    )
     key_hashes: tuple[str, ...] = Field(
         (), description="SHA-256 in hex of the API keys that are let in; none lets everybody in"
     )

@@ -15,12 +15,14 @@ from beholder.items import Item
 from beholder.logs import event
 from beholder.serving.admission import Admission, Place
 from beholder.serving.body_limit import BodyLimit
+from beholder.serving.catalog_scores import CatalogScores
 from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
 from beholder.serving.metrics import RequestMetrics, exposition
 from beholder.serving.observed import Observed, log, note, problem, request_id
 from beholder.serving.page import PATHS, add_page
 from beholder.serving.preprocess import expected_frames
+from beholder.serving.rank_route import add_rank_routes
 from beholder.serving.requests import RequestError, read_request
 from beholder.serving.schemas import (
     MULTIPART,
@@ -63,6 +65,8 @@ def make_endpoint(
         responses={401: {"model": Problem}} if config.key_hashes else {},
     )
     add_score_routes(api, routes, config.candidate is not None)
+    catalog = CatalogScores(config.catalog, config.catalog_refresh_s) if config.catalog else None
+    add_rank_routes(api, routes, catalog, config.max_candidates, config.max_items)
     add_page(api)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(HTTPException, _http_error)

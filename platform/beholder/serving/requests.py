@@ -79,12 +79,18 @@ def _json(body: bytes) -> Wanted:
         where = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         raise RequestError(400, f"the JSON body is not a score request: {where} {said}") from error
-    items = [_item(media, position) for position, media in enumerate(asked.items)]
+    items = [
+        item_of(media, media.id or f"item-{position}") for position, media in enumerate(asked.items)
+    ]
     return Wanted(items, tuple(asked.tasks or ()), asked.scorer or "")
 
 
-def _item(media: MediaIn, position: int) -> Item:
-    name = media.id or f"item-{position}"
+def item_of(media: MediaIn, name: str) -> Item:
+    """An item of a request.
+
+    Raises:
+        RequestError: its bytes are not base64.
+    """
     if "uri" in media.model_fields_set:
         return Item(name, media.uri)
     try:

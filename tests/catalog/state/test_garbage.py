@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from beholder.catalog.garbage import GarbageConfig, find_garbage, remove_garbage
 from beholder.catalog.head import publish, read_head, roll_back
 from beholder.catalog.layout import RunId
+from beholder.catalog.rank_record import Part, RankRecord
 from beholder.catalog.record import CatalogError
 from beholder.catalog.snapshot import open_snapshot
 from beholder.media.storage import list_files, write_bytes
@@ -136,3 +137,32 @@ def test_a_relative_root_is_the_same_catalog(catalog, monkeypatch: pytest.Monkey
     root = Path(catalog.layout.root)
     monkeypatch.chdir(root.parent)
     assert find_garbage(GarbageConfig(catalog=f"{root.name}/", keep=3)) == whole
+
+
+def test_ranks_go_with_their_snapshot(catalog, run_id) -> None:
+    """And what an attempt left that no record names; those of kept snapshots stay."""
+    for night in (1, 6):
+        run = RunId.parse(run_id(night))
+        named = [catalog.layout.ranks_file(run, "a", name) for name in ("lookup/0", "mean/0")]
+        for uri in (*named, catalog.layout.ranks_file(run, "b", "parcels/split/0")):
+            write_bytes(uri, b"x")
+        parts = [Part(path=catalog.layout.relative(u), rows=1, sha256="0" * 64) for u in named]
+        record = RankRecord(
+            snapshot=str(run),
+            fingerprint="f1",
+            made_at=datetime.now(UTC),
+            buckets=1,
+            items=1,
+            z=1.0,
+            tasks={},
+            lookup={0: parts[0]},
+            ranks={"mean": (parts[1],)},
+        )
+        write_bytes(catalog.layout.ranks(run), record.encode())
+    _collect(catalog, keep=3)
+    assert len(_left(catalog, "ranks")) == 8  # young
+    _age(catalog)
+    garbage = _collect(catalog, keep=3)
+    assert f"ranks/{run_id(1)}.json" in garbage.records
+    kept = f"ranks/{run_id(6)}"
+    assert _left(catalog, "ranks") == {f"{kept}.json", f"{kept}/a/lookup/0", f"{kept}/a/mean/0"}

@@ -116,8 +116,7 @@ def test_ranks_are_those_of_a_sort_in_memory(catalog) -> None:
         assert rows == [{n: row[n] for n in RANKS.names} for row in wanted(made, rule, 1.5)], rule
     # What was only on its way is gone, and what stands is what the record names.
     left = {made.layout.relative(path) for path in list_files(f"{made.layout.root}/ranks")}
-    named = [*record.lookup.values(), *(part for some in record.ranks.values() for part in some)]
-    assert left == {part.path for part in named} | {f"ranks/{RUN}.json"}
+    assert left == {part.path for part in record.files()} | {f"ranks/{RUN}.json"}
 
 
 def test_a_second_run_does_nothing(catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,8 +164,7 @@ def test_the_same_snapshot_gives_the_same_files(catalog, monkeypatch: pytest.Mon
     hashes = []
     for tasks in (None, 1):
         record, _ = rank_catalog(config.model_copy(update={"tasks": tasks}))
-        parts = [*record.lookup.values(), *(p for some in record.ranks.values() for p in some)]
-        hashes.append([part.sha256 for part in parts])
+        hashes.append([part.sha256 for part in record.files()])
         Path(made.layout.ranks(RunId.parse(RUN))).unlink()
     assert hashes[0] == hashes[1]
 
