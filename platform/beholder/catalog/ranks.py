@@ -344,28 +344,34 @@ def _groups(
     groups: list[Group] = []
     samples: dict[int, Sample] = {}
     for task, told in tasks.items():
+        large: dict[str, int] = {}
         for segment in sorted({segment for answer in told for segment in answer["groups"]}):
             own = [a["groups"][segment] for a in told if segment in a["groups"]]
             lows, highs = ([g[k] for g in own if g["low"] is not None] for k in ("low", "high"))
             nodes = StdNodes(min(lows), max(highs)) if lows else StdNodes(1.0, 1.0)
             count, spread = sum(g["n"] for g in own), not any(g["points"] for g in own)
             if count > RANGE_ROWS:
-                samples[len(groups)] = _sample(told, segment)
+                large[segment] = len(groups)
             groups.append(Group(task, segment, count, spread, nodes))
+        samples |= _samples(told, large)
     return tuple(groups), samples
 
 
-def _sample(told: Iterable[dict[str, Any]], segment: str) -> Sample:
-    rows = [
-        (mean, np.nan if std is None else std, item_id)
-        for answer in told
-        for its, mean, std, item_id in zip(
-            *(answer["sample"][name] for name in ("segment", "mean", "std", "item_id")), strict=True
-        )
-        if its == segment
-    ]
-    mean, std, ids = zip(*rows, strict=True)
-    return Sample(np.array(mean), np.array(std), ids)
+def _samples(told: Iterable[dict[str, Any]], large: Mapping[str, int]) -> dict[int, Sample]:
+    """By a group's number, what buckets told of its rows."""
+    rows: dict[str, list[tuple[float, float, str]]] = {segment: [] for segment in large}
+    for answer in told:
+        columns = (answer["sample"][name] for name in ("segment", "mean", "std", "item_id"))
+        for segment, mean, std, item_id in zip(*columns, strict=True):
+            if segment in rows:
+                rows[segment].append((mean, np.nan if std is None else std, item_id))
+    found = {}
+    for segment, some in rows.items():
+        if not some:
+            continue  # never of a segment of thousands; then it stays in one range
+        mean, std, ids = zip(*some, strict=True)
+        found[large[segment]] = Sample(np.array(mean), np.array(std), ids)
+    return found
 
 
 def _rows_before(

@@ -18,6 +18,8 @@ MAX_SUPPORT = 1000
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+OnScale = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""Of any scale in use, and its square is a number."""
 
 
 class _In(BaseModel):
@@ -30,17 +32,17 @@ class StoredScore(_In):
     A mean without a std is a point, which has a place by mean alone.
     """
 
-    support: list[Number] | None = Field(
+    support: list[OnScale] | None = Field(
         None, max_length=MAX_SUPPORT, description="scores that probs belong to, ascending"
     )
-    probs: list[Number] | None = Field(
+    probs: list[OnScale] | None = Field(
         None, max_length=MAX_SUPPORT, description="one probability a score, summing to 1"
     )
-    mean: Number | None = Field(None, description="expected score; not read beside probs")
-    std: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    mean: OnScale | None = Field(None, description="expected score; not read beside probs")
+    std: Annotated[float, Field(ge=0, le=1e9)] | None = Field(
         None, description="spread, in the unit of scale; not read beside probs"
     )
-    scale: tuple[Number, Number] = Field(description="[minimum, maximum]")
+    scale: tuple[OnScale, OnScale] = Field(description="[minimum, maximum]")
     entropy: Any = Field(None, description="not read: an answer of /v1/score may be sent as it is")
     mass: Any = Field(None, description="not read")
     clips: Any = Field(None, description="not read")
@@ -104,7 +106,7 @@ class WeightIn(_In):
 class FloorIn(_In):
     """Candidates below a quality go behind all others; relevance orders both groups."""
 
-    floor: Number = Field(description="the quality that is good enough, in the unit of scale")
+    floor: OnScale = Field(description="the quality that is good enough, in the unit of scale")
     probability: float | None = Field(
         None,
         gt=0,

@@ -149,8 +149,9 @@ def _ranked(asked: RankRequest, rated: Rated) -> dict[str, Any]:
     if rule is not Rule.MEAN:
         rated.leave_out_points(f"'{rule}'")
     blend = asked.blend.blend() if asked.blend else None
-    floor = isinstance(blend, QualityFloor)
-    passed = rated.passed(blend) if isinstance(blend, QualityFloor) else rated.mean == rated.mean
+    passed = np.ones(len(rated.names), dtype=bool)
+    if isinstance(blend, QualityFloor):
+        passed = rated.passed(blend)
     at = rated.places()
     z = DEFAULT_Z if asked.confidence is None else float(ndtri(asked.confidence))
     values = rule_values(Candidates(rated.mean[at], rated.std[at]), rule, z)
@@ -166,7 +167,7 @@ def _ranked(asked: RankRequest, rated: Rated) -> dict[str, Any]:
             value=value,
             mean=mean,
             std=None if np.isnan(std) else std,
-            below_floor=not reached if floor else None,
+            below_floor=not reached if isinstance(blend, QualityFloor) else None,
         )
         for rank, (position, value, mean, std, reached) in enumerate(
             zip(
