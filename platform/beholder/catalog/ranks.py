@@ -255,9 +255,8 @@ class _Ranking:
             concurrency=self.config.tasks,
         )
         answers: list[dict[str, Any]] = [{}] * len(asked)
-        for table in progress(
-            data.iter_batches(batch_size=None, batch_format="pyarrow"), len(asked), label
-        ):
+        tables: Iterable[Any] = data.iter_batches(batch_size=None, batch_format="pyarrow")
+        for table in progress(tables, len(asked), label):
             for row in table.to_pylist():
                 answer = json.loads(row["answer"])
                 if "refused" in answer:
@@ -392,7 +391,7 @@ def _rows_before(
 
 def _answer(task: Callable[..., dict[str, Any]], rows: pa.Table) -> pa.Table:
     """Runs a task for each row, on a worker. What it refuses is told: Ray would bury it."""
-    answers = []
+    answers: list[dict[str, Any]] = []
     for asked in rows["asked"].to_pylist():
         try:
             answers.append({"said": task(*json.loads(asked))})
