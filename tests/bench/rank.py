@@ -108,23 +108,25 @@ def request_rows(root: str) -> list[Row]:
     for what, candidates, bar in (("stored", stored, "<= 50"), ("ids", items, "<= 150")):
         for rule in ("mean", "lower_bound", "expected_rank"):
             body = json.dumps({"task": "quality", "rule": rule, "candidates": candidates})
-            value = asyncio.run(p50_ms(api, body.encode()))
-            found.append((f"/v1/rank of 1,000 {what} by {rule}: p50", value, "ms", bar))
+            took, cpu = asyncio.run(p50_ms(api, body.encode()))
+            found.append((f"/v1/rank of 1,000 {what} by {rule}: p50", took, "ms", bar))
+            found.append((f"/v1/rank of 1,000 {what} by {rule}: CPU", cpu, "ms", ""))
     return found
 
 
-async def p50_ms(api: FastAPI, body: bytes) -> float:
-    """The median of some requests, after a first one."""
+async def p50_ms(api: FastAPI, body: bytes) -> tuple[float, float]:
+    """The medians of some requests, after a first one: by the clock, and of CPU."""
     headers = {"Content-Type": "application/json"}
-    took = []
+    took, cpu = [], []
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://x") as client:
         for _ in range(ASKS + 1):
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             answer = await client.post("/v1/rank", content=body, headers=headers)
             took.append(1000 * (time.perf_counter() - began))
+            cpu.append(1000 * (time.process_time() - worked))
             assert answer.status_code == 200, answer.text
             assert len(answer.json()["ranking"]) == 1000
-    return round(statistics.median(took[1:]), 1)
+    return round(statistics.median(took[1:]), 1), round(statistics.median(cpu[1:]), 1)
 
 
 class NoService(ScoringService):
