@@ -43,6 +43,21 @@ class _Record:
         return json.dumps(asdict(self)).encode()
 
 
+def holder(uri: str) -> str | None:
+    """Who holds a lease now; None where nobody does.
+
+    Raises:
+        StorageError: the storage can't be used.
+    """
+    try:
+        there = _Record(**json.loads(patiently(lambda: read_version(uri))[0]))
+    except StorageError as error:
+        if trouble(error) is not Trouble.OBJECT_MISSING:
+            raise
+        return None
+    return there.holder if there.expires + SKEW_S > time.time() else None
+
+
 class Lease:
     """A date's lease, held and renewed while the context lasts, then given back.
 
