@@ -4,6 +4,8 @@ import hashlib
 import html
 import json
 import shutil
+import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,7 @@ from beholder.catalog.snapshot import open_snapshot
 from beholder.catalog.tables import CHUNK
 from beholder.errors import UserError
 from beholder.local_stack import ObjectStore
-from beholder.media.storage import list_files, read_bytes, write_bytes
+from beholder.media.storage import exists, list_files, read_bytes, write_bytes
 from beholder.scoring import PanelCheck
 
 SECRET = "k" * 40
@@ -48,9 +50,9 @@ OUTLINE: Any = SimpleNamespace(
 class Platform:
     """Uploads of some people, and nights over them in which the bytes' hash is the score."""
 
-    def __init__(self, root: str, pictures: list[bytes], catalog: str = "catalog") -> None:
+    def __init__(self, root: str, pictures: list[bytes]) -> None:
         self.root, self.pictures = root, pictures
-        self.catalog = f"{root}/{catalog}"
+        self.catalog, self.manifest = f"{root}/catalog", f"{root}/manifest.parquet"
         self.rows: dict[str, dict] = {}
 
     def put(self, item: str, owner: str | None, picture: int) -> None:
@@ -61,12 +63,13 @@ class Platform:
         self.rows[item] = about | {"etag": etag, "size": len(self.pictures[picture])}
 
     def night(self, date: str, **fields: object) -> nightly.Outcome:
-        manifest = f"{self.root}/manifest.parquet"
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(self.rows.values())), sink)
-        write_bytes(manifest, sink.getvalue().to_pybytes())
+        data = sink.getvalue().to_pybytes()
+        if not exists(self.manifest) or read_bytes(self.manifest) != data:
+            write_bytes(self.manifest, data)  # else a standing plan is for this file
         accept = dict.fromkeys(("mass", "panel", "drift"), "a test")
-        given = {"catalog": self.catalog, "manifest": manifest, "scorer": "none"}
+        given = {"catalog": self.catalog, "manifest": self.manifest, "scorer": "none"}
         given |= {"logical_date": date, "buckets": 2, "chunk": 4, "audit": {"accept": accept}}
         return run_night(NightlyConfig.model_validate(given | fields))
 
@@ -135,10 +138,10 @@ def settled(tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes]) -> 
 
 @pytest.fixture
 def platform(settled: Path, tmp_path: Path, pictures: list[bytes]) -> Platform:
-    """A copy; its media and manifest are the original's."""
+    """A copy; its media are the original's."""
     shutil.copytree(settled / "catalog", tmp_path / "catalog")
     made = Platform(str(settled), pictures)
-    made.catalog = str(tmp_path / "catalog")
+    made.catalog, made.manifest = str(tmp_path / "catalog"), str(tmp_path / "manifest.parquet")
     made.rows = {r["item_id"]: r for r in pq.read_table(settled / "manifest.parquet").to_pylist()}
     return made
 
@@ -208,11 +211,11 @@ def test_reports_lose_the_pictures_of_an_item(platform: Platform) -> None:
     folder = layout.run(RunId(NIGHTS[0]))
     before = read_bytes(f"{folder}/report.html").decode()
     item = json.loads(read_bytes(f"{folder}/report.json"))["worst"]["quality"][0]["item_id"]
-    assert before.count("<figure") == 12
+    assert before.count('class="item"') == 12
     platform.erase(items=[item])
     after = read_bytes(f"{folder}/report.html").decode()
     assert before.count(f'data-item="{item}"') - after.count(f'data-item="{item}"') > 0
-    assert 0 < 12 - after.count("<figure") == 12 - after.count("data:image/jpeg")
+    assert 0 < 12 - after.count('class="item"') == 12 - after.count("data:image/jpeg")
     assert item not in after
     said = json.loads(read_bytes(f"{folder}/report.json"))
     assert item not in json.dumps(said) and said["worst"]["quality"]
@@ -328,60 +331,64 @@ class Stop(BaseException):
     """A machine that dies."""
 
 
-def _dies(patch: pytest.MonkeyPatch, after: int, late: bool) -> Callable[[], int]:
-    """Lets the write number ``after`` be the last one, done or not; says how many there were."""
+def _dies(patch: pytest.MonkeyPatch, after: int) -> None:
+    """Lets the write number ``after`` be the last one."""
     writes = [0]
 
     def wrapped(call: Callable) -> Callable:
         def counted(*given: Any, **how: Any) -> Any:
             writes[0] += 1
-            if writes[0] == after + 1 and late:
-                call(*given, **how)
             if writes[0] > after:
                 raise Stop
             return call(*given, **how)
 
         return counted
 
-    for module, name in (
+    local = type(fsspec.filesystem("file"))
+    for room, name in (
         *((state_files, "write_bytes"), (removal, "write_bytes"), (removal, "replace")),
         *((erase_module, "create"), (tombstones, "create"), (tombstones, "replace")),
+        *((local, "rm"), (local, "rm_file")),
     ):
-        patch.setattr(module, name, wrapped(getattr(module, name)))
-    local = type(fsspec.filesystem("file"))
-    patch.setattr(local, "rm_file", wrapped(local.rm_file))
-    patch.setattr(local, "rm", wrapped(local.rm))
-    return lambda: writes[0]
+        patch.setattr(room, name, wrapped(getattr(room, name)))
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_it_may_die_at_any_write(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+    tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two nights in one bucket; after each death readers see whole snapshots, and the next call
+    leaves nothing.
+    """
+    platform = Platform(str(tmp_path), pictures)
+    for at, item in enumerate(("of-ada-1", "his", "item-lost", "theirs")):
+        platform.put(item, {"of-ada-1": "ada"}.get(item, "bob"), at)
+    platform.night(NIGHTS[0], buckets=1)
+    platform.put("of-ada-2", "ada", 5)
+    platform.put("of-ada-1", "ada", 6)
+    platform.night(NIGHTS[1], buckets=1)
     whole = tmp_path / "whole"
     shutil.copytree(platform.catalog, whole)
-    before = {night: seen(str(whole), f"{night}.0") for night in NIGHTS}
-    shared = {"items": ["photo-01", "photo-04"], "owners": ["ada"]}
-    gone = (ADAS - {"photo-06"}) | {"photo-01", "photo-04"}
-    for after in range(200):
+    before = {night: seen(str(whole), f"{night}.0") for night in NIGHTS[:2]}
+    demand: dict[str, Any] = {"items": ["item-lost"], "owners": ["ada"]}
+    for after in range(100):
         shutil.rmtree(platform.catalog)
         shutil.copytree(whole, platform.catalog)
         with monkeypatch.context() as patch:
-            writes = _dies(patch, after, late)
+            _dies(patch, after)
             try:
-                platform.erase(**shared)
+                platform.erase(**demand)
                 break
             except Stop:
                 pass
-        for night in NIGHTS:  # each snapshot is whole for readers, with or without what goes
+        for night in NIGHTS[:2]:
             now = seen(platform.catalog, f"{night}.0")
-            assert now.keys() >= before[night].keys() - gone - ADAS
+            assert now.keys() >= {"his", "theirs"}
             assert all(now[item] == before[night][item] for item in now)
-        platform.erase(**shared)
-        assert named(platform.catalog, "'ada'", *gone) == set(), after
-        assert named(platform.catalog, ".part") == set()
-    assert writes() > 15
-    assert platform.erase(**shared).receipts == {}  # nothing is left to do
+        platform.erase(**demand)
+        assert named(platform.catalog, "'ada'", "of-ada-1", "of-ada-2", "item-lost") == set(), after
+        assert seen(platform.catalog).keys() == {"his", "theirs"}
+    assert after > 15
+    assert platform.erase(**demand).receipts == {}  # nothing is left to do
 
 
 def test_explain_says_it_to_whoever_has_the_key(
@@ -422,7 +429,7 @@ def test_a_reader_that_opened_it_before_goes_on(platform: Platform) -> None:
 def test_a_shadow_is_covered(platform: Platform) -> None:
     shadow = f"{platform.catalog}/shadows/feed5eedfeed5eed"
     filling = Platform(platform.root, platform.pictures)
-    filling.catalog, filling.rows = shadow, platform.rows
+    filling.catalog, filling.manifest, filling.rows = shadow, platform.manifest, platform.rows
     filling.night("2026-11-20")
     assert "photo-01" in seen(shadow)
     with pytest.raises(CatalogError, match=f"erase from {platform.catalog}"):
@@ -464,6 +471,21 @@ def test_the_door(platform: Platform, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv(KEY)
     with pytest.raises(UserError, match=f"{KEY} is not set"):
         platform.erase(items=["a"])
+
+
+def test_the_job(platform: Platform, project: Path) -> None:
+    words = [f"catalog={platform.catalog}", "items=[photo-01]", "owners=[ada]"]
+    done = subprocess.run(
+        [sys.executable, str(project / "jobs/erase.py"), *(w for x in words for w in ("--set", x))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is removed, receipt at" in done.stdout and "photo" not in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+    assert "photo-01" not in seen(platform.catalog)
 
 
 def test_on_s3(s3: ObjectStore, pictures: list[bytes], tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ next call that removes, whatever that one is asked for. Each step may be done ag
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
@@ -145,8 +147,8 @@ def _bury_owned(layout: Layout, catalogs: list[Catalog], key: bytes) -> None:
     """Gives the items of erased owners tombstones of their own: receipts and plans name them."""
     erased = read_tombstones(layout)
     waiting = [one for one in erased.erasures if one.removed_at is None]
-    ids = {one.id for one in waiting}
-    rows = erased.rows.filter(pc.is_in(erased.rows["erasure"], pc.cast(list(ids), "string")))
+    ids = pa.array([one.id for one in waiting], pa.string())
+    rows = erased.rows.filter(pc.is_in(erased.rows["erasure"], ids))
     found = defaultdict(list)
     for erasure, item in owned(catalogs, Tombstones(erased.salt, tuple(waiting), rows)):
         found[erasure].append(("item", item))
@@ -185,7 +187,7 @@ def _receipts(
         )
         uri = layout.receipt(one.id)
         try:
-            patiently(lambda uri=uri, receipt=receipt: create(uri, receipt.encode()))
+            patiently(partial(create, uri, receipt.encode()))
         except WriteConflictError:  # of a pass that died before it could say so
             receipt = read_receipt(layout, one.id) or receipt
         made[uri] = receipt

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -176,7 +177,7 @@ def _listed(layout: Layout) -> Catalog:
     records = {}
     for uri in list_files(f"{layout.root}/snapshots"):
         if uri.endswith(".json"):
-            data, version = patiently(lambda uri=uri: read_version(uri))
+            data, version = patiently(partial(read_version, uri))
             records[uri] = (Record.model_validate_json(data), version)
     runs: dict[str, list[str]] = {}
     for uri in list_files(f"{layout.root}/runs"):
@@ -298,8 +299,7 @@ def _rename(
             changed = record.model_copy(update=files)
             if changed != record:
                 lease.check()
-                data = changed.encode()
-                patiently(lambda uri=uri, data=data, version=version: replace(uri, data, version))
+                patiently(partial(replace, uri, changed.encode(), version))
                 done.replaced.append(uri)
     return named
 
@@ -357,17 +357,19 @@ def _clean_report(uri: str, erased: Tombstones, done: Removed) -> None:
 
 def _cleaned(said: Any, erased: Tombstones) -> Any:
     """A report's data without examples of erased items and messages that name them."""
-    if isinstance(said, dict):
-        return {name: _cleaned(value, erased) for name, value in said.items()}
     if isinstance(said, list):
-        names = [one.get("item_id") if isinstance(one, dict) else one for one in said]
-        pairs = zip(said, names, strict=True)
-        return [
-            _cleaned(one, erased)
-            for one, name in pairs
-            if not (isinstance(name, str) and erased.in_text(name))
-        ]
-    return said
+        return [_cleaned(one, erased) for one in said if not _is_of(one, erased)]
+    if not isinstance(said, dict):
+        return said
+    messages = said.get("offending", [])
+    rest = {name: _cleaned(value, erased) for name, value in said.items()}
+    return rest | (
+        {"offending": [one for one in messages if not erased.in_text(one)]} if messages else {}
+    )
+
+
+def _is_of(said: Any, erased: Tombstones) -> bool:
+    return isinstance(said, dict) and "item_id" in said and erased.in_text(said["item_id"])
 
 
 def _delete(uris: list[str], lease: Lease, done: Removed) -> None:

@@ -117,6 +117,8 @@ class Tombstones:
     def find(self, item_id: str) -> Erasure | None:
         """The last erasure that names an item itself."""
         wanted = name_hash(self.salt, "item", item_id)
+        if wanted not in self._hashes.get("item", ()):
+            return None
         pairs = zip(self.rows["hash"].to_pylist(), self.rows["erasure"].to_pylist(), strict=True)
         ids = {erasure for found, erasure in pairs if found == wanted}
         return next((one for one in reversed(self.erasures) if one.id in ids), None)
