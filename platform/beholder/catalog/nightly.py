@@ -20,7 +20,7 @@ from beholder.catalog.cut_short import cut_short
 from beholder.catalog.estimate import spent_money
 from beholder.catalog.head import finish, publish, read_head
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.lease import Lease, holder
+from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.ledger import Commit, read_chunk
 from beholder.catalog.plan import Plan, make_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
@@ -37,8 +37,6 @@ from beholder.logs import event
 from beholder.scoring import PanelCheck, ScorerOutline, check_panel, load_scorer, outline_scorer
 
 log = logging.getLogger(__name__)
-
-ERASURE_POLL_S = 5.0
 
 OutcomeName = Literal["published", "partial", "refused", "standing"]
 EXIT_CODES: Mapping[str, int] = {"published": 0, "standing": 0, "refused": 3, "partial": 4}
@@ -112,7 +110,7 @@ def run_night(config: NightlyConfig) -> Outcome:
     layout, run = Layout(config.catalog), RunId(config.logical_date)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
-        wait_for_erasure(layout)
+        wait_until_free(layout.erasing)
         standing = finish(layout, run, lease.holder)
         if standing is not None:
             settle_current(layout)
@@ -143,7 +141,7 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
     layout = Layout(config.catalog)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
-        wait_for_erasure(layout)
+        wait_until_free(layout.erasing)
         parent = current(layout)
         if parent is None or parent.id.date != config.logical_date:
             seen = "nothing" if parent is None else str(parent.id)
@@ -160,18 +158,6 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
         with clock("plan"):
             plan = make_plan(config, parent, outline, run, codes or tuple(FailureCode))
         return carry_out(config, plan, parent, outline, lease, clock.seconds)
-
-
-def wait_for_erasure(layout: Layout) -> None:
-    """Returns when nobody replaces files of snapshots, which takes minutes; a night holds its lease
-    first, so that no later erasure begins before it has ended.
-
-    Raises:
-        StorageError: the storage can't be used.
-    """
-    while at_work := holder(layout.erasing):
-        event(log, "waiting for an erasure", holder=at_work)
-        time.sleep(ERASURE_POLL_S)
 
 
 def current(layout: Layout) -> Snapshot | None:
