@@ -112,7 +112,7 @@ def test_a_budget_needs_prices() -> None:
 def test_the_outlook_names_what_is_there() -> None:
     tally = Tally(
         counts={"new": 12_345, "changed": 0, "retried": 7, "unchanged": 1, "stale": 0,
-                "left_out": 3, "removed": 2},
+                "left_out": 3, "removed": 2, "erased": 0},
         kinds={"image": 12_352},
         relabelled=0,
         retried={"fetch.timeout": 7},

@@ -32,7 +32,8 @@ from beholder.catalog.checks import Audit, AuditConfig, Faults
 from beholder.catalog.drift import compare, from_records, pool
 from beholder.catalog.plan import Plan, read_rows
 from beholder.catalog.record import KEYS, CatalogError, File, Record, lineage
-from beholder.catalog.snapshot import Snapshot, read_file
+from beholder.catalog.snapshot import Snapshot
+from beholder.catalog.state_files import read_file
 from beholder.catalog.tables import ITEMS, SCORES
 from beholder.catalog.verdicts import (
     compare_counts,
@@ -65,6 +66,7 @@ def audit(snapshot: Snapshot, plan: Plan, config: AuditConfig, panel: PanelCheck
     """
     began = time.monotonic()
     faults = Faults()
+    snapshot = replace(snapshot, erasures=plan.erasures)
     record = snapshot.record
     past = _last_nights(snapshot, config.drift_nights)
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,18 +116,23 @@ def _items(snapshot: Snapshot, plan: Plan, pairs: Buckets, faults: Faults) -> It
     """The first pass."""
     buckets = snapshot.record.buckets
     counts = ItemCounts()
+    erased = snapshot.erased
+    columns = (*ITEM_COLUMNS, "owner") if erased else ITEM_COLUMNS
 
     def read(bucket: int) -> list[pa.Table]:
         files = snapshot.record.items.get(bucket, ())
-        found = [_read(snapshot, file, ITEM_COLUMNS, faults) for file in files]
-        return [t for t in found if t is not None] or [ITEMS.empty_table().select(ITEM_COLUMNS)]
+        found = [_read(snapshot, file, columns, faults) for file in files]
+        return [t for t in found if t is not None] or [ITEMS.empty_table().select(columns)]
 
     with tempfile.TemporaryDirectory() as scratch:
         listed = Buckets(Path(scratch) / "manifest", buckets, "item_id", MANIFEST_COLUMNS)
         planned = Buckets(Path(scratch) / "plan", buckets, "item_id", PLANNED_COLUMNS)
         try:
             for table in plan.manifest.batches():
-                listed.add(table)
+                seen = erased.without(table)
+                if erased:
+                    counts.items["erased"] += table.num_rows - seen.num_rows
+                listed.add(seen)
             plan.manifest.check_unmoved()  # after it was read, so that it was unmoved until then
         except ManifestError as error:
             faults.add("manifest", 1, [str(error)])
@@ -133,7 +140,7 @@ def _items(snapshot: Snapshot, plan: Plan, pairs: Buckets, faults: Faults) -> It
             planned.add(table)
         for bucket, files in enumerate(_ahead(read, buckets)):
             rows = listed.read(bucket), planned.read(bucket)
-            audit_items(files, *rows, snapshot.record.id, faults, counts, pairs)
+            audit_items(files, *rows, snapshot.record.id, erased, faults, counts, pairs)
     return counts
 
 

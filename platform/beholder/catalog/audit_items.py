@@ -10,6 +10,7 @@ from beholder.catalog.checks import OFFENDING, Faults
 from beholder.catalog.record import KEYS
 from beholder.catalog.snapshot import latest
 from beholder.catalog.tables import STATES
+from beholder.catalog.tombstones import Tombstones
 
 ITEM_COLUMNS = (
     *("item_id", "uri", "kind", "segment", "etag", "size", "sha256"),
@@ -98,7 +99,7 @@ class ItemCounts:
     """What the items of a snapshot come to.
 
     Attributes:
-        items: by state, and ``left_out``.
+        items: by state, ``left_out``, and ``erased``.
         settled: of those that tonight looked at, by change class and state.
         failures: of these, failures by code.
         absent: by bucket, items of the manifest that have no row and weren't looked at.
@@ -115,6 +116,7 @@ def audit_items(
     manifest: pa.Table,
     planned: pa.Table,
     run: str,
+    erased: Tombstones,
     faults: Faults,
     counts: ItemCounts,
     pairs: Buckets,
@@ -123,9 +125,10 @@ def audit_items(
 
     Args:
         files: the snapshot's files of it, a base first, in columns ``ITEM_COLUMNS``.
-        manifest: the source's rows of it, in columns ``MANIFEST_COLUMNS``.
+        manifest: the source's rows of it, without erased ones, in columns ``MANIFEST_COLUMNS``.
         planned: the plan's rows of it, in columns ``PLANNED_COLUMNS``.
         run: tonight's.
+        erased: what the plan left out; files of older nights may still hold it.
         faults: takes what is wrong.
         counts: takes what there is.
         pairs: takes which bytes the items' scores are of.
@@ -133,7 +136,8 @@ def audit_items(
     for rows in files:
         faults.add_rows(query(_TWICE, f=rows))
     rows = files[0] if len(files) == 1 else latest(pa.concat_tables(files), KEYS["items"])
-    tables = {"s": query("from r where not removed", r=rows), "m": manifest, "p": planned}
+    seen = query("from r where not removed", r=erased.without(rows))
+    tables = {"s": seen, "m": manifest, "p": planned}
     faults.add_rows(query(_FAULTS.format(run=run), **tables))
     for row in query(_STATES.format(run=run), s=tables["s"], p=planned).to_pylist():
         counts.items[row["state"]] += row["count"]

@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -134,7 +135,7 @@ class Audit:
 
     Attributes:
         checks: in the order of ``PROOFS`` and ``JUDGEMENTS``.
-        items: items by state, and ``left_out``; together the manifest.
+        items: items by state, ``left_out``, and ``erased``; together the manifest.
         settled: items that tonight looked at, by change class and the state they came to.
         failures: of these, failures by code.
         histograms: of the scores made tonight.
@@ -162,6 +163,14 @@ class Audit:
     def refused(self) -> tuple[str, ...]:
         """The checks that fail and that nobody accepts; none where it may be published."""
         return tuple(c.name for c in self.checks if not c.ok and c.accepted is None)
+
+    def without(self, hidden: Callable[[str], bool]) -> "Audit":
+        """The same without the examples that are to be hidden, which is asked by ``item_id``."""
+
+        def seen(examples: dict[str, list[Example]]) -> dict[str, list[Example]]:
+            return {t: [e for e in some if not hidden(e.item_id)] for t, some in examples.items()}
+
+        return replace(self, worst=seen(self.worst), best=seen(self.best))
 
     def as_record(self) -> dict[str, Any]:
         """What a snapshot's record keeps as ``audit``."""

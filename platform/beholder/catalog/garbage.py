@@ -18,6 +18,7 @@ from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.rank_record import find_ranks
 from beholder.catalog.record import KEYS, CatalogError, Record, find_record
+from beholder.catalog.tombstones import read_index
 from beholder.config import JobConfig
 from beholder.media.storage import explained, open_filesystem
 
@@ -67,8 +68,9 @@ class _Object:
 def find_garbage(config: GarbageConfig) -> Garbage:
     """What may go; nothing is removed.
 
-    Never HEAD, tombstones, what a kept snapshot names, the last reports, nor runs and leases of
-    dates that somebody works on or that are not older than all kept snapshots.
+    Never HEAD, what a kept snapshot or the index of tombstones names, receipts, the last reports,
+    nor runs and leases of dates that somebody works on or that are not older than all kept
+    snapshots.
 
     Raises:
         CatalogError: there is no published snapshot, or a kept one names a file that isn't there.
@@ -103,6 +105,10 @@ def find_garbage(config: GarbageConfig) -> Garbage:
     rest = old(found for found in state if found.path not in named)
     rest += old(found for part in parts for found in [*part.past, *part.ranks])
     rest += [found for found in given_up if found.path not in named and found not in gone]
+    buried, _ = read_index(layout)
+    if buried is not None and buried.file is not None:
+        graves = [f for f in _listed(layout, "tombstones") if f.path.endswith(".parquet")]
+        rest += old(found for found in graves if found.path != buried.file.path)
     return Garbage(
         kept=tuple(sorted(record.id for record in main.kept)),
         records=tuple(found.path for found in gone),

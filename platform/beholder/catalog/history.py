@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beholder.catalog.buckets import bucket_numbers
-from beholder.catalog.layout import Layout
+from beholder.catalog.receipts import said_of_erased
 from beholder.catalog.record import CatalogError, File, Record, lineage
-from beholder.catalog.snapshot import Snapshot, open_snapshot, read_file
+from beholder.catalog.snapshot import Snapshot, open_snapshot
+from beholder.catalog.state_files import read_file
 from beholder.catalog.tables import SCORE_VALUES
 
 
@@ -57,7 +58,9 @@ class Explanation:
 def explain_item(root: str, item_id: str) -> Explanation:
     """What the catalog knows of an item, over the kept snapshots that HEAD's comes from.
 
-    Reads the files of the item's bucket, each once, and those of its bytes' bucket.
+    That an item was erased is said only where ``BEHOLDER_ERASURE_KEY`` fits its receipt: to
+    others it is unknown. Reads the files of the item's bucket, each once, and those of its bytes'
+    bucket.
 
     Args:
         root: URI of the catalog's folder.
@@ -68,16 +71,18 @@ def explain_item(root: str, item_id: str) -> Explanation:
         StorageError: the storage can't be used.
     """
     now = open_snapshot(root)
+    if now.erased.find(item_id):
+        raise CatalogError(said_of_erased(now.layout, item_id) or _unknown(root, item_id))
     bucket = _bucket(item_id, now.record)
     read: dict[str, dict[str, Any] | None] = {}
     seen = [
-        (record, _row(now.layout, record.items.get(bucket, ()), item_id, read))
+        (record, _row(now, record.items.get(bucket, ()), item_id, read))
         for record in lineage(now.layout, now.record.id)
     ]
     while seen and seen[-1][1] is None:  # not there yet
         seen.pop()
     if not seen:
-        raise CatalogError(f"no kept snapshot of {root} has an item '{item_id}': check its id")
+        raise CatalogError(_unknown(root, item_id))
     item = seen[0][1]
     scores = _scores(now, item["sha256"]) if item else []
     return Explanation(item_id, now.record.id, now.record.fingerprint, item, scores, _events(seen))
@@ -97,15 +102,21 @@ def _bucket(key: str, record: Record) -> int:
     return int(bucket_numbers(pa.array([key]), record.buckets)[0].as_py())
 
 
+def _unknown(root: str, item_id: str) -> str:
+    return f"no kept snapshot of {root} has an item '{item_id}': check its id"
+
+
 def _row(
-    layout: Layout, files: tuple[File, ...], item_id: str, read: dict[str, dict[str, Any] | None]
+    now: Snapshot, files: tuple[File, ...], item_id: str, read: dict[str, dict[str, Any] | None]
 ) -> dict[str, Any] | None:
     """An item's last row in a bucket's files, of which each is read once; None if it is gone."""
     for file in reversed(files):
         if file.path not in read:
-            rows = read_file(layout, file)
-            found = rows.filter(pc.equal(rows["item_id"], item_id)).to_pylist()
-            read[file.path] = found[0] if found else None
+            rows = read_file(now.layout, file)
+            found = rows.filter(pc.equal(rows["item_id"], item_id))
+            hidden = bool(now.erased.hidden(found).any())
+            row = found.to_pylist()[0] if found.num_rows else None
+            read[file.path] = row and row | {"removed": row["removed"] or hidden}
         row = read[file.path]
         if row is not None:
             return None if row["removed"] else {n: v for n, v in row.items() if n != "removed"}

@@ -7,6 +7,10 @@
     items/0007/2026-11-20.0-….parquet    state by item_id, bases and nightly deltas
     scores/0007/2026-11-20.0-….parquet   state by the bytes' sha256
     leases/2026-11-20.json               which driver may work on a date, by epoch
+    leases/erasure.json                  which job removes what was erased
+    tombstones/index.json                the erasures, and the file of what they name
+    tombstones/all-….parquet             salted hashes of erased items and owners
+    tombstones/2026-11-20-….json         an erasure's receipt
     runs/2026-11-20.0/plan.json          what the run will do; names its plan's files
     runs/2026-11-20.0/plan-…/…parquet    a row group a chunk
     runs/2026-11-20.0/warm-up.json       the scorer's speed, for estimates
@@ -16,7 +20,8 @@
     ranks/2026-11-20.0.json              names a snapshot's ranks and look-up files, written last
     ranks/2026-11-20.0/4f1c…/…           these files, a folder an attempt
     scorers/current                      which scorer's scores readers see, and since when
-    shadows/<fingerprint>/…              a catalog of its own that another scorer fills, as above
+    shadows/<fingerprint>/…              a catalog of its own that another scorer fills, as above,
+                                         but for tombstones, which are here only
     promotions/2026-11-20.1/report.md    two scorers compared; and report.json, calibration.json
 """
 
@@ -26,6 +31,7 @@ from dataclasses import dataclass
 from beholder.errors import UserError
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SHADOW = re.compile(r"(.+)/shadows/[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,30 @@ class Layout:
     def lease(self, date: str) -> str:
         """The lease of a logical date."""
         return f"{self.root}/leases/{date}.json"
+
+    @property
+    def home(self) -> "Layout":
+        """The catalog that this one is a shadow of; itself, where it is none."""
+        shadow = _SHADOW.fullmatch(self.root)
+        return Layout(shadow[1]) if shadow else self
+
+    @property
+    def erasing(self) -> str:
+        """The lease of whoever removes erased items; shadows share it."""
+        return f"{self.home.root}/leases/erasure.json"
+
+    @property
+    def tombstones(self) -> str:
+        """The index of what was erased; shadows share it."""
+        return f"{self.home.root}/tombstones/index.json"
+
+    def tombstone_file(self, name: str) -> str:
+        """A file of tombstones; nothing until the index names it."""
+        return f"{self.home.root}/tombstones/{name}.parquet"
+
+    def receipt(self, erasure: str) -> str:
+        """What an erasure has removed, written once."""
+        return f"{self.home.root}/tombstones/{erasure}.json"
 
     def run(self, run: RunId) -> str:
         """The folder of a run."""

@@ -8,6 +8,7 @@ moves by If-Match: work is done twice, and one of the two is told so.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -18,9 +19,13 @@ from uuid import uuid4
 
 from beholder.catalog.patience import patiently, trouble
 from beholder.errors import UserError
+from beholder.logs import event
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
 from beholder.media.storage import StorageError, Trouble
 
+log = logging.getLogger(__name__)
+
+POLL_S = 5.0
 SKEW_S = 5.0
 """How far the clocks of two drivers' machines may be apart, in seconds."""
 
@@ -41,6 +46,33 @@ class _Record:
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
+
+
+def holder(uri: str) -> str | None:
+    """Who holds a lease now; None where nobody does.
+
+    Raises:
+        StorageError: the storage can't be used.
+    """
+    try:
+        there = _Record(**json.loads(patiently(lambda: read_version(uri))[0]))
+    except StorageError as error:
+        if trouble(error) is not Trouble.OBJECT_MISSING:
+            raise
+        return None
+    return there.holder if there.expires + SKEW_S > time.time() else None
+
+
+def wait_until_free(uri: str) -> None:
+    """Returns when nobody holds a lease, as that of an erasure, which takes minutes. Who is to make
+    a snapshot holds its date's lease first, so that no later erasure begins before it has ended.
+
+    Raises:
+        StorageError: the storage can't be used.
+    """
+    while at_work := holder(uri):
+        event(log, "waiting for a lease", uri=uri, holder=at_work)
+        time.sleep(POLL_S)
 
 
 class Lease:

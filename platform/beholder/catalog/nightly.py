@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import ray
@@ -20,7 +20,7 @@ from beholder.catalog.cut_short import cut_short
 from beholder.catalog.estimate import spent_money
 from beholder.catalog.head import finish, publish, read_head
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.lease import Lease
+from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.ledger import Commit, read_chunk
 from beholder.catalog.plan import Plan, make_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
@@ -29,6 +29,7 @@ from beholder.catalog.report import Night, make_report, write_report
 from beholder.catalog.scoring_pass import Assignment, Crew, score_chunks
 from beholder.catalog.session import connect
 from beholder.catalog.snapshot import Snapshot, open_snapshot
+from beholder.catalog.tombstones import read_tombstones
 from beholder.catalog.webhook import notify
 from beholder.errors import UserError
 from beholder.items import FailureCode
@@ -109,6 +110,7 @@ def run_night(config: NightlyConfig) -> Outcome:
     layout, run = Layout(config.catalog), RunId(config.logical_date)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
+        wait_until_free(layout.erasing)
         standing = finish(layout, run, lease.holder)
         if standing is not None:
             settle_current(layout)
@@ -139,6 +141,7 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
     layout = Layout(config.catalog)
     outline = outline_scorer(config.scorer)
     with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
+        wait_until_free(layout.erasing)
         parent = current(layout)
         if parent is None or parent.id.date != config.logical_date:
             seen = "nothing" if parent is None else str(parent.id)
@@ -181,6 +184,7 @@ def carry_out(
         seconds: wall time by stage so far; more are added.
     """
     layout, clock = Layout(config.catalog), _Clock(seconds)
+    parent = parent and replace(parent, erasures=plan.erasures)
     connect()
     with clock("score"):
         commits, plan = _score(config, plan, parent, outline, lease)
@@ -195,9 +199,10 @@ def carry_out(
             lease.check()
             publish(layout, record, lease.holder)
             settle_current(layout)
+    erased = read_tombstones(layout)  # also what came while the night was at work
     night = Night(
         record=record,
-        audit=found,
+        audit=found.without(lambda item: erased.find(item) is not None),
         outcome=name,
         plan=plan.tally.counts,
         commits=list(commits.values()),

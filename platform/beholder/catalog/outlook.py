@@ -15,6 +15,7 @@ _MEANINGS = {
     "stale": "changed, keeps its older scores",
     "left_out": "wanted, not looked at, no scores to keep",
     "removed": "in the catalog, not in the manifest any more",
+    "erased": "in the manifest still, though a person had it erased",
 }
 
 

@@ -24,6 +24,7 @@ from beholder.catalog.record import Record, Stored, read_if_there
 from beholder.catalog.selection import Tally, select
 from beholder.catalog.snapshot import Snapshot
 from beholder.catalog.survey import Cut, Survey, survey
+from beholder.catalog.tombstones import Tombstones, read_tombstones
 from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create
 from beholder.media.storage import explained, open_filesystem
@@ -58,6 +59,8 @@ class Plan(Aim):
     """What a night does."""
 
     made_at: datetime
+    erasures: tuple[str, ...] = ()
+    """ids of those that the whole run holds to; readers apply later ones to what it makes"""
     scorer: str
     """URI of the scorer's folder"""
     files: tuple[PlanFile, ...]
@@ -128,7 +131,8 @@ def make_plan(
     standing = read_plan(layout, run)
     if standing is not None:
         return _checked(standing, aim)
-    with _surveyed(config, parent, aim, again) as found:
+    erased = read_tombstones(layout)
+    with _surveyed(config, parent, aim, erased, again) as found:
         bound = config.deadline_hours is not None or config.budget is not None
         rates = _rates(config, found, aim) if bound else None
         taken, tally = select(found, config, rates, aim.buckets)
@@ -136,6 +140,7 @@ def make_plan(
     plan = Plan(
         **dict(aim),
         made_at=datetime.now(UTC),
+        erasures=erased.ids,
         scorer=config.scorer,
         files=files,
         settled=settled,
@@ -161,7 +166,7 @@ def preview(
     Arguments and errors are those of :func:`make_plan`.
     """
     aim = _aim(config, parent, outline, run)
-    with _surveyed(config, parent, aim) as found:
+    with _surveyed(config, parent, aim, read_tombstones(Layout(config.catalog))) as found:
         rates = _rates(config, found, aim)
         _, tally = select(found, config, rates, aim.buckets)
     return tally, estimate(tally.kinds, rates, config)
@@ -257,7 +262,11 @@ def _checked(plan: Plan, aim: Aim) -> Plan:
 
 @contextmanager
 def _surveyed(
-    config: NightlyConfig, parent: Snapshot | None, aim: Aim, again: tuple[str, ...] = ()
+    config: NightlyConfig,
+    parent: Snapshot | None,
+    aim: Aim,
+    erased: Tombstones,
+    again: tuple[str, ...] = (),
 ) -> Iterator[Survey]:
     rules = Rules(
         run=aim.run,
@@ -267,7 +276,7 @@ def _surveyed(
         bounded=config.bounded(),
         again=again,
     )
-    with survey(aim.manifest, parent, aim.buckets, rules) as found:
+    with survey(aim.manifest, parent, aim.buckets, rules, erased) as found:
         yield found
 
 

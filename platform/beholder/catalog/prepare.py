@@ -5,7 +5,6 @@ delta of just these rows, or, where its deltas would grow beyond a fifth of its 
 Every try writes files of its own names, so a try that dies leaves nothing but garbage.
 """
 
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -16,15 +15,13 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from beholder.catalog.buckets import Buckets, query
 from beholder.catalog.layout import Layout
-from beholder.catalog.patience import patiently
 from beholder.catalog.record import KEYS, CatalogError, File, Record
 from beholder.catalog.snapshot import Snapshot, latest
+from beholder.catalog.state_files import store_file
 from beholder.catalog.tables import ITEMS, SCORES
-from beholder.media.storage import write_bytes
 
 DELTA_SHARE = 0.2
 """Rows in a bucket's deltas, of those in its base, beyond which it gets a new base."""
@@ -133,17 +130,8 @@ class _State:
         return (self._store(table, bucket, rows, deltas=False),) if rows.num_rows else ()
 
     def _store(self, table: str, bucket: int, rows: pa.Table, deltas: bool) -> File:
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
         uri = self.layout.state(table, bucket, f"{self.draft.id}-{uuid4().hex[:12]}")
-        patiently(lambda: write_bytes(uri, data))
-        return File(
-            path=self.layout.relative(uri),
-            rows=rows.num_rows,
-            sha256=hashlib.sha256(data).hexdigest(),
-            deltas=deltas,
-        )
+        return store_file(self.layout, uri, rows, deltas)
 
 
 def _check(chunk: DoneChunk) -> None:

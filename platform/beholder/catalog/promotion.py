@@ -16,7 +16,7 @@ from beholder.catalog.current_scorer import settle_current
 from beholder.catalog.drift import as_records, from_records, pool
 from beholder.catalog.head import finish, publish, read_head
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.lease import Lease
+from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.overlap import Coverage, Overlap, overlap
 from beholder.catalog.prepare import prepare
 from beholder.catalog.promotion_report import PAGE, PromotionConfig, criteria, write_promotion
@@ -68,6 +68,7 @@ def promote(config: PromotionConfig) -> Promotion:
     fingerprint = outline_scorer(config.scorer).file.fingerprint
     date = open_snapshot(layout.root).id.date
     with Lease(layout.lease(date), take_over=config.take_over) as lease:
+        wait_until_free(layout.erasing)
         live = open_snapshot(layout.root)
         if live.id.date != date:
             raise CatalogError(f"HEAD was moved from {date} to {live.id}: run this again")

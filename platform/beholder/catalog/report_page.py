@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -25,6 +26,8 @@ _SEGMENTS = 11
 _DRIFTS = 25
 """Rows of the drift table."""
 _LINKED = ("s3", "http", "https", "file")
+_FIGURE = re.compile(r'<figure class="item" data-item="([^"]*)">.*?</figure>', re.DOTALL)
+_MESSAGE = re.compile(r"<br><code>([^<]*)</code>")
 _HEADLINE = {
     "published": "Published: readers see this night.",
     "partial": "Published in part: a limit left items out, readers see what is done.",
@@ -107,6 +110,20 @@ def page(
     )
 
 
+def without_items(page: str, gone: Callable[[str], bool]) -> str:
+    """A page without the pictures of some items, and without messages that name them.
+
+    Args:
+        page: what :func:`page` made.
+        gone: whether an item's id, or a message, is to go.
+    """
+
+    def left(found: re.Match[str]) -> str:
+        return "" if gone(html.unescape(found[1])) else found[0]
+
+    return _MESSAGE.sub(left, _FIGURE.sub(left, page))
+
+
 def _header(title: str, summary: Mapping[str, Any]) -> str:
     outcome = summary["outcome"]
     color = {"published": "#2c8a57", "partial": "#b7791f", "refused": "#c0392b"}[outcome]
@@ -157,8 +174,7 @@ def _checks(checks: Sequence[Check]) -> str:
         if check.accepted is not None:
             said += f"<br>Accepted: {html.escape(check.accepted)}"
         if check.offending:
-            keys = "<br>".join(f"<code>{html.escape(key)}</code>" for key in check.offending)
-            said += f"<br>{keys}"
+            said += "".join(f"<br><code>{html.escape(key)}</code>" for key in check.offending)
         judged = check.name in JUDGEMENTS and check.figure is not None
         figures = (_figure(check.figure), _figure(check.threshold)) if judged else ("", "")
         rows.append([badge, f"<b>{check.name.replace('_', ' ')}</b>", said, *figures])
@@ -270,7 +286,8 @@ def _example(one: Example, jpeg: bytes | None) -> str:
         name = f'<a href="{address}" rel="noreferrer">{name}</a>'
     spread = "" if one.std is None else f" &plusmn; {one.std:.2f}"
     return (
-        f'<figure class="item">{shown}<figcaption><b>{one.mean:.2f}</b>{spread}<br>{name}'
+        f'<figure class="item" data-item="{html.escape(one.item_id)}">{shown}'
+        f"<figcaption><b>{one.mean:.2f}</b>{spread}<br>{name}"
         f"</figcaption>{probability_bars(one.probs, one.support) if one.probs else ''}</figure>"
     )
 

@@ -83,7 +83,7 @@ def _tally(found: Survey, cut: Cut, left_out: dict[str, int], buckets: int) -> T
     classes, retried, oldest = found.taken(cut)
     left = found.left(cut, buckets)
     counts = dict.fromkeys((*WORK, *KEPT), 0) | classes
-    counts |= {name: found.counts[name] for name in ("unchanged", "removed")}
+    counts |= {name: found.counts[name] for name in ("unchanged", "removed", "erased")}
     counts |= {"stale": found.counts["stale"] + left.stale, "left_out": left.left_out}
     assert sum(counts.values()) - counts["removed"] == found.items, (counts, found.items)
     reasons = {"sample": left.unsampled, **left_out}

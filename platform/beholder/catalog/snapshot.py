@@ -8,9 +8,8 @@
     )
 """
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +18,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from beholder.catalog.buckets import Buckets, query
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.patience import patiently
-from beholder.catalog.record import KEYS, CatalogError, File, Record, find_record
+from beholder.catalog.patience import trouble
+from beholder.catalog.record import KEYS, CatalogError, Record, find_record
+from beholder.catalog.state_files import read_file
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, SCORE_VALUES, SCORES
+from beholder.catalog.tombstones import Tombstones, read_tombstones
 from beholder.catalog.views import create_views
-from beholder.media.storage import read_bytes
+from beholder.media.storage import StorageError, Trouble
 
 ROWS = pa.schema([*ITEM_FIELDS, pa.field("fingerprint", pa.string()), *SCORE_VALUES])
 """Columns of :meth:`Snapshot.rows`."""
@@ -38,18 +38,28 @@ ROWS = pa.schema([*ITEM_FIELDS, pa.field("fingerprint", pa.string()), *SCORE_VAL
 class Snapshot:
     """What a record names; it need not be published.
 
+    Erased items are not in it, whatever its files still hold. It knows of erasures before it was
+    first read; open it again to see less.
+
     Attributes:
         layout: of its catalog.
         record: what it is.
+        erasures: ids of those that count; None for all that hold when it is first read.
     """
 
     layout: Layout
     record: Record
+    erasures: tuple[str, ...] | None = None
 
     @cached_property
     def id(self) -> RunId:
         """Its name."""
         return RunId.parse(self.record.id)
+
+    @cached_property
+    def erased(self) -> Tombstones:
+        """What it doesn't show."""
+        return read_tombstones(self.layout, self.erasures)
 
     def items(self, bucket: int) -> pa.Table:
         """The items of a bucket; columns :data:`~beholder.catalog.tables.ITEM_FIELDS`.
@@ -70,13 +80,27 @@ class Snapshot:
         return found.filter(pc.equal(found["fingerprint"], self.record.fingerprint))
 
     def state(self, table: str, bucket: int) -> pa.Table:
-        """A bucket's last row of each key: removed items and other fingerprints are there, too."""
+        """A bucket's last row of each key: removed items and other fingerprints are there, too.
+
+        Scores of an erased item's bytes may be: without the item they are nobody's.
+        """
+        parts = self._files(table, bucket)
+        if len(parts) != 1:
+            schema = ITEMS if table == "items" else SCORES
+            parts = [latest(pa.concat_tables([schema.empty_table(), *parts]), KEYS[table])]
+        return self.erased.without(parts[0]) if table == "items" else parts[0]
+
+    def _files(self, table: str, bucket: int) -> list[pa.Table]:
+        """A bucket's files, those of the record as it is by now where an erasure replaced some."""
         files = self.record.files(table).get(bucket, ())
-        parts = [read_file(self.layout, file) for file in files]
-        if len(parts) == 1:
-            return parts[0]
-        schema = ITEMS if table == "items" else SCORES
-        return latest(pa.concat_tables([schema.empty_table(), *parts]), KEYS[table])
+        try:
+            return [read_file(self.layout, file) for file in files]
+        except StorageError as error:
+            now = find_record(self.layout, self.id)
+            replaced = now is not None and now.files(table).get(bucket, ()) != files
+            if trouble(error) is not Trouble.OBJECT_MISSING or now is None or not replaced:
+                raise
+            return [read_file(self.layout, file) for file in now.files(table).get(bucket, ())]
 
     def rows(self) -> Iterator[pa.Table]:
         """Every item with its scores, in tables of bounded size; columns :data:`ROWS`.
@@ -102,10 +126,10 @@ class Snapshot:
 
         Scores belong to bytes, and ``scores`` has also those of bytes that no item has any more.
         Files are read when a query asks, and of them only its columns; their hashes are not
-        checked.
+        checked. One that an erasure has replaced meanwhile is missed by name: connect again.
         """
         connection = duckdb.connect()
-        create_views(connection, self.layout, self.record)
+        create_views(connection, self.layout, self.record, self.erased)
         return connection
 
 
@@ -132,24 +156,6 @@ def open_snapshot(root: str, snapshot: str | None = None) -> Snapshot:
     if found is None:
         raise CatalogError(f"{root} has no snapshot {snapshot}: it was never made, or collected")
     return Snapshot(layout, found)
-
-
-def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) -> pa.Table:
-    """A state file's rows, in some of its columns or in all.
-
-    Raises:
-        CatalogError: it is not the file that was written.
-        StorageError: it can't be read.
-    """
-    uri = layout.absolute(file.path)
-    data = patiently(lambda: read_bytes(uri))
-    found = hashlib.sha256(data).hexdigest()
-    if found != file.sha256:
-        raise CatalogError(
-            f"{uri}: its sha256 is {found}, not {file.sha256} as recorded: it was changed or "
-            "damaged; restore it, or roll back to a snapshot that doesn't name it"
-        )
-    return pq.read_table(pa.BufferReader(data), columns=columns)
 
 
 def latest(rows: pa.Table, keys: tuple[str, ...]) -> pa.Table:

@@ -24,6 +24,7 @@ from beholder.catalog.changes import SETTLED, WANTED, Rules, compare
 from beholder.catalog.manifest_files import MANIFEST, ManifestFiles
 from beholder.catalog.snapshot import Snapshot
 from beholder.catalog.tables import ITEMS, PLANNED
+from beholder.catalog.tombstones import Tombstones
 from beholder.items import ManifestError
 
 STREAMED_ROWS = 65_536
@@ -44,7 +45,8 @@ class Survey:
     """What became of all items, kept on scratch disk while :func:`survey` lasts.
 
     Attributes:
-        counts: items by the classes of :class:`~beholder.catalog.changes.Changes`.
+        counts: items by the classes of :class:`~beholder.catalog.changes.Changes`, and
+            ``erased``.
         items: in the manifest.
         wanted: rows of ``WANTED``, a Parquet file on scratch disk.
         settled: rows of ``SETTLED``, the same.
@@ -166,7 +168,11 @@ class Left:
 
 @contextmanager
 def survey(
-    manifest: ManifestFiles, parent: Snapshot | None, buckets: int, rules: Rules
+    manifest: ManifestFiles,
+    parent: Snapshot | None,
+    buckets: int,
+    rules: Rules,
+    erased: Tombstones,
 ) -> Iterator[Survey]:
     """Holds a manifest against the state, a bucket in memory at a time.
 
@@ -191,7 +197,10 @@ def survey(
             for bucket in range(buckets):
                 said = rows.read(bucket)
                 _check_unique(said, manifest)
-                changes = compare(said, state_of(parent, bucket), bucket, rules)
+                listed = said.num_rows
+                said, state = erased.without(said), erased.without(state_of(parent, bucket))
+                counts["erased"] += listed - said.num_rows
+                changes = compare(said, state, bucket, rules)
                 wanted_file.write_table(changes.wanted)
                 settled_file.write_table(changes.settled)
                 counts.update(changes.counts)

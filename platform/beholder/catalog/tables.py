@@ -65,9 +65,9 @@ PLANNED = pa.schema(
 stand next to each other in one chunk."""
 
 WORK = ("new", "changed", "retried")
-KEPT = ("unchanged", "stale", "removed", "left_out")
+KEPT = ("unchanged", "stale", "removed", "left_out", "erased")
 """Items that a run doesn't look at. ``stale`` ones changed but were left out by a limit and keep
-their old scores, ``left_out`` ones have none to keep."""
+their old scores, ``left_out`` ones have none to keep. ``erased`` ones the manifest still names."""
 
 CHUNK = pa.schema(
     [

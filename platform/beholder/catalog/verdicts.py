@@ -135,6 +135,8 @@ def compare_counts(
         planned, found = tally.counts[change], sum(states.values())
         if planned != found:
             faults.add("counts", 1, [f"{change}: {found} found, {planned} planned"])
+    if (planned := tally.counts.get("erased", 0)) != (found := counts.items["erased"]):
+        faults.add("counts", 1, [f"erased: {found} found, {planned} planned"])
     for name in ("scored", "failed", "failed_stale"):
         if (said := recorded.get(name, 0)) != became[name]:
             faults.add("counts", 1, [f"{name}: {became[name]} found, {said} recorded"])

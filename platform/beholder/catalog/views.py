@@ -8,11 +8,14 @@ import pyarrow as pa
 from beholder.catalog.layout import Layout
 from beholder.catalog.record import KEYS, File, Record
 from beholder.catalog.tables import ITEMS, SCORES
+from beholder.catalog.tombstones import Tombstones
 from beholder.media.storage import is_s3, open_filesystem
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, layout: Layout, record: Record) -> None:
-    """Gives a connection the views ``items`` and ``scores`` of a snapshot.
+def create_views(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, record: Record, erased: Tombstones
+) -> None:
+    """Gives a connection the views ``items`` and ``scores`` of a snapshot, without erased items.
 
     Deltas are at most a fifth of their bases: their keys are what a query has to keep in memory,
     and DuckDB puts even these on disk where they are too many.
@@ -20,8 +23,9 @@ def create_views(connection: duckdb.DuckDBPyConnection, layout: Layout, record: 
     if is_s3(layout.root):
         connection.register_filesystem(open_filesystem(layout.root)[0])
     fingerprint = _quoted(record.fingerprint)
+    seen = f"not removed and {erased.register(connection)}" if erased else "not removed"
     for table, schema, condition in (
-        ("items", ITEMS, "not removed"),
+        ("items", ITEMS, seen),
         ("scores", SCORES, f"fingerprint = {fingerprint}"),
     ):
         files = [file for bucket in record.files(table).values() for file in bucket]

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from beholder.catalog import history as module
 from beholder.catalog.history import explain_item
 from beholder.catalog.record import CatalogError
-from beholder.catalog.snapshot import open_snapshot, read_file
+from beholder.catalog.snapshot import open_snapshot
+from beholder.catalog.state_files import read_file
 from beholder.cli import app
 
 

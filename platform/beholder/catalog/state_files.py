@@ -1,0 +1,48 @@
+"""Parquet files that records name with their hashes, read and written whole."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beholder.catalog.layout import Layout
+from beholder.catalog.patience import patiently
+from beholder.catalog.record import CatalogError, File
+from beholder.media.storage import read_bytes, write_bytes
+
+
+def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) -> pa.Table:
+    """A state file's rows, in some of its columns or in all.
+
+    Raises:
+        CatalogError: it is not the file that was written.
+        StorageError: it can't be read.
+    """
+    uri = layout.absolute(file.path)
+    data = patiently(lambda: read_bytes(uri))
+    found = hashlib.sha256(data).hexdigest()
+    if found != file.sha256:
+        raise CatalogError(
+            f"{uri}: its sha256 is {found}, not {file.sha256} as recorded: it was changed or "
+            "damaged; restore it, or roll back to a snapshot that doesn't name it"
+        )
+    return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def store_file(layout: Layout, uri: str, rows: pa.Table, deltas: bool) -> File:
+    """Writes rows under a name that nothing has; what a record says of them.
+
+    Raises:
+        StorageError: the storage can't be used.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    patiently(lambda: write_bytes(uri, data))
+    return File(
+        path=layout.relative(uri),
+        rows=rows.num_rows,
+        sha256=hashlib.sha256(data).hexdigest(),
+        deltas=deltas,
+    )
