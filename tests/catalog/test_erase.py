@@ -180,6 +180,9 @@ ADAS = {"photo-00", "photo-03", "photo-06", "photo-09", "photo-12", "ada-broken"
 
 def test_nothing_of_an_owner_is_left(platform: Platform) -> None:
     before = {night: seen(platform.catalog, f"{night}.0") for night in NIGHTS}
+    layout, first = Layout(platform.catalog), RunId(NIGHTS[0])
+    for uri in (layout.ranks(first), layout.ranks_file(first, "f00", "lookup/00000.arrow")):
+        write_bytes(uri, b"ada-late 'ada'")
     assert named(platform.catalog, "of-photo-03.jpg", "'ada'")
     outcome = platform.erase(owners=["ada"])
     assert outcome.waits_for is None

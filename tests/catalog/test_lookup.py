@@ -12,14 +12,16 @@ import pytest
 
 from beholder.catalog.buckets import bucket_numbers, split
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.lookup import Lookup, without
+from beholder.catalog.lookup import Lookup
 from beholder.catalog.rank_record import Part, RankedTask, RankRecord
 from beholder.catalog.record import CatalogError
+from beholder.catalog.tombstones import TOMBSTONES, Tombstones, bury, read_tombstones
 from beholder.media.storage import write_bytes
 
 RUN = RunId("2026-11-20")
 SCRIPTS = ("é", "日", "a", "\U0001f600")
 SUPPORT = (1.0, 3.0, 5.0)
+NOTHING = Tombstones("", (), TOMBSTONES.empty_table())
 
 
 def items() -> list[dict]:
@@ -30,6 +32,7 @@ def items() -> list[dict]:
         name = f"{SCRIPTS[n % 4]}{'/' * (n % 3)}{n}"
         failed, video = n % 10 == 0, n % 7 == 0
         row = {"item_id": name, "state": "failed" if failed else "scored", "failure_code": None}
+        row["owner"] = f"owner {n}"
         if failed:
             row["failure_code"] = "decode.truncated"
         else:
@@ -43,6 +46,7 @@ def items() -> list[dict]:
 SCHEMA = pa.schema(
     [
         ("item_id", pa.string()),
+        ("owner", pa.string()),
         ("segment", pa.string()),
         ("state", pa.string()),
         ("failure_code", pa.string()),
@@ -105,7 +109,7 @@ def test_every_item_is_found_as_it_is(lookup: Lookup) -> None:
     rows = {row["item_id"]: row for row in items()}
     names = [*rows, "no such item", "", "zzz"]
     np.random.default_rng(1).shuffle(names)
-    found, taste = lookup.find(names, "quality"), lookup.find(names, "taste")
+    found, taste = lookup.find(names, "quality", NOTHING), lookup.find(names, "taste", NOTHING)
     assert found.probs is not None and taste.probs is None
     for at, name in enumerate(names):
         row = rows.get(name)
@@ -126,23 +130,23 @@ def test_every_item_is_found_as_it_is(lookup: Lookup) -> None:
 
 def test_an_id_may_be_asked_for_twice_and_none_at_all(lookup: Lookup) -> None:
     name = next(i["item_id"] for i in items()[1:] if not in_bucket_3(i["item_id"]))
-    found = lookup.find([name, "none", name], "quality")
+    found = lookup.find([name, "none", name], "quality", NOTHING)
     assert found.mean[0] == found.mean[2] and list(found.reasons) == [1]
-    assert lookup.find([], "quality").reasons == {}
+    assert lookup.find([], "quality", NOTHING).reasons == {}
 
 
 def test_only_buckets_that_are_asked_for_are_fetched(
     lookup: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lookup.mapped() == []
-    lookup.find(["é1"], "quality")
+    lookup.find(["é1"], "quality", NOTHING)
     assert len(lookup.mapped()) <= 1
     names = [row["item_id"] for row in items()]
     asked = threading.Barrier(4)
 
     def find() -> None:
         asked.wait()
-        lookup.find(names, "quality")
+        lookup.find(names, "quality", NOTHING)
 
     threads = [threading.Thread(target=find) for _ in range(4)]
     for thread in threads:
@@ -157,18 +161,21 @@ def test_a_damaged_file_is_refused(lookup: Lookup, tmp_path: Path) -> None:
         path = tmp_path / "catalog" / part.path
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CatalogError, match="its sha256 is"):
-        lookup.find([row["item_id"] for row in items()], "quality")
+        lookup.find([row["item_id"] for row in items()], "quality", NOTHING)
     assert lookup.mapped() == []
 
 
-def test_erased_items_are_unknown(lookup: Lookup) -> None:
+def test_erased_items_are_unknown(lookup: Lookup, tmp_path: Path) -> None:
     names = [row["item_id"] for row in items()[:50]]
-    found = lookup.find(names, "quality")
-    shown = without(found, names, {names[1], names[7], "other"})
+    found = lookup.find(names, "quality", NOTHING)
+    layout = Layout(str(tmp_path / "catalog"))
+    bury(layout, [("item", names[1]), ("item", "other"), ("owner", "owner 7")], b"k" * 32)
+    shown = lookup.find(names, "quality", read_tombstones(layout))
     assert shown.reasons[1] == shown.reasons[7] == "unknown"
     assert np.isnan(shown.mean[[1, 7]]).all() and np.isnan(shown.probs[[1, 7]]).all()
     rest = [at for at in range(50) if at not in (1, 7)]
     assert np.array_equal(shown.mean[rest], found.mean[rest], equal_nan=True)
+    assert np.array_equal(shown.probs[rest], found.probs[rest], equal_nan=True)
     assert {at: r for at, r in shown.reasons.items() if at in rest} == {
         at: r for at, r in found.reasons.items() if at in rest
     }

@@ -33,6 +33,7 @@ SPLIT = pa.schema(
     [
         pa.field("item_id", pa.string()),
         pa.field("kind", pa.string()),
+        pa.field("owner", pa.string()),
         pa.field("segment", pa.string()),
         pa.field("sha256", pa.string()),
         pa.field("state", pa.string()),
@@ -40,8 +41,9 @@ SPLIT = pa.schema(
     ]
 )
 
-ITEM_COLUMNS = ("item_id", "segment", "state", "failure_code")
-"""Of a look-up file, before ``TASK.mean``, ``TASK.std`` and ``TASK.probs`` of each task."""
+ITEM_COLUMNS = ("item_id", "owner", "segment", "state", "failure_code")
+"""Of a look-up file, before ``TASK.mean``, ``TASK.std`` and ``TASK.probs`` of each task; the owner
+is there for erasures alone."""
 
 DIGEST_SQL = "(sum(md5_number_lower(item_id)::hugeint) % 18446744073709551616)::varchar"
 """Of a set of item ids in any order: which ones they are, if there are as many."""

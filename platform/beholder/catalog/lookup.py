@@ -3,7 +3,7 @@
 ::
 
     lookup = Lookup(layout, find_ranks(layout, snapshot))
-    found = lookup.find(["a.jpg", "b.jpg"], "quality")
+    found = lookup.find(["a.jpg", "b.jpg"], "quality", read_tombstones(layout))
 
 A file is fetched when an id of its bucket is first asked for, checked against the record's sha256,
 and mapped: what is read of it are the pages that a binary search touches.
@@ -14,9 +14,9 @@ import tempfile
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from beholder.catalog.layout import Layout
 from beholder.catalog.rank_record import RankRecord, read_part
+from beholder.catalog.tombstones import COLUMNS, Tombstones
 
 FETCHES = 8
 """Files that are fetched side by side."""
@@ -93,12 +94,13 @@ class Lookup:
             path.write_bytes(read_part(self._layout, self.record.lookup[bucket]))
             self._mapped[bucket] = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
 
-    def find(self, ids: Sequence[str], task: str) -> Found:
+    def find(self, ids: Sequence[str], task: str, erased: Tombstones) -> Found:
         """Scores of some items.
 
         Args:
             ids: in any order; one may be asked for twice.
             task: one of the record's.
+            erased: whose items are unknown, though files of before their erasure have them.
 
         Raises:
             CatalogError: a file is not the one that was written.
@@ -120,6 +122,11 @@ class Lookup:
             if batch is None or not there:
                 continue
             rows = batch.take(pa.array([at for at in places if at >= 0]))
+            if erased:
+                hidden = erased.hidden(pa.table({name: rows[name] for name in COLUMNS.values()}))
+                reasons |= {p: "unknown" for p, gone in zip(there, hidden, strict=True) if gone}
+                there = [p for p, gone in zip(there, hidden, strict=True) if not gone]
+                rows = rows.filter(pa.array(~hidden))
             mean[there], std[there] = _floats(rows[f"{task}.mean"]), _floats(rows[f"{task}.std"])
             if probs is not None:
                 lists = rows[f"{task}.probs"]
@@ -129,26 +136,6 @@ class Lookup:
                 if np.isnan(mean[position]):
                     reasons[position] = code if state == "failed" else "unscored"
         return Found(mean, std, probs, reasons)
-
-
-def without(found: Found, ids: Sequence[str], erased: Collection[str]) -> Found:
-    """What was found, but of erased items nothing: they are unknown.
-
-    Look-up files that were made before an erasure still hold what was erased since.
-
-    Args:
-        found: by :meth:`Lookup.find`.
-        ids: that it was asked for.
-        erased: ids of items.
-    """
-    gone = [position for position, item_id in enumerate(ids) if item_id in erased]
-    mean, std = found.mean.copy(), found.std.copy()
-    mean[gone] = std[gone] = np.nan
-    probs = found.probs if found.probs is None else found.probs.copy()
-    if probs is not None:
-        probs[gone] = np.nan
-    reasons = found.reasons | dict.fromkeys(gone, "unknown")
-    return replace(found, mean=mean, std=std, probs=probs, reasons=reasons)
 
 
 def _bucket(item_id: str, buckets: int) -> int:

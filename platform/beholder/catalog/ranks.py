@@ -96,7 +96,10 @@ def rank_catalog(config: RankConfig) -> tuple[RankRecord, bool]:
         patiently(lambda: create(snapshot.layout.ranks(snapshot.id), record.encode()))
     except WriteConflictError:  # another job was first, with the same ranks in files of its own
         theirs = find_ranks(snapshot.layout, snapshot.id)
-        assert theirs is not None, "records of ranks are only removed with their snapshot"
+        if theirs is None:
+            raise CatalogError(
+                f"ranks of {snapshot.id} were written and erased this moment: run the job again"
+            ) from None
         return _checked(theirs, config), False
     return record, True
 

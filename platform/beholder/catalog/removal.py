@@ -298,10 +298,21 @@ def _rename(
             }
             changed = record.model_copy(update=files)
             if changed != record:
+                _delete(_ranks_of(layout, record), lease, done)
                 lease.check()
                 patiently(partial(replace, uri, changed.encode(), version))
                 done.replaced.append(uri)
     return named
+
+
+def _ranks_of(layout: Layout, record: Record) -> list[str]:
+    """A snapshot's ranks and look-up files, which name erased items, the record of them first."""
+    files = list_files(f"{layout.root}/ranks")
+    own = layout.ranks(RunId.parse(record.id))
+    return sorted(
+        (uri for uri in files if uri == own or uri.startswith(f"{own.removesuffix('.json')}/")),
+        key=lambda uri: uri != own,
+    )
 
 
 # --- runs -------------------------------------------------------------------------------------

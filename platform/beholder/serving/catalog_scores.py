@@ -11,6 +11,7 @@ from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lookup import Found, Lookup
 from beholder.catalog.rank_record import RankRecord, find_ranks
 from beholder.catalog.record import CatalogError
+from beholder.catalog.tombstones import Tombstones, read_tombstones
 from beholder.logs import event
 from beholder.media.storage import StorageError
 from beholder.serving.requests import RequestError
@@ -45,16 +46,13 @@ class CatalogScores:
         self._layout = Layout(root.rstrip("/"))
         self._refresh_s = refresh_s
         self._lookup: Lookup | None = None
+        self._erased: Tombstones
         self._looked_at = 0.0
         self._opening = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def find(self, ids: Sequence[str], task: str) -> tuple[RankRecord, Found]:
-        """As :meth:`ItemScores.find`.
-
-        An erasure that look-up files are older than belongs here: what is found goes through
-        :func:`~beholder.catalog.lookup.without`.
-        """
+        """As :meth:`ItemScores.find`; items that were erased until the last look are unknown."""
         lookup = await self._current()
         if task not in lookup.record.tasks:
             known = " or ".join(lookup.record.tasks) or "nothing"
@@ -63,7 +61,7 @@ class CatalogScores:
                 f"snapshot {lookup.record.snapshot} has no scores for '{task}': ask for {known}",
             )
         try:
-            return lookup.record, await asyncio.to_thread(lookup.find, ids, task)
+            return lookup.record, await asyncio.to_thread(lookup.find, ids, task, self._erased)
         except (StorageError, CatalogError) as error:
             raise _unreadable(error) from error
 
@@ -101,10 +99,11 @@ class CatalogScores:
         head = read_head(self._layout)
         if head is None:
             return None
+        self._erased = read_tombstones(self._layout)
         now = self._lookup
-        if now is not None and now.record.snapshot == head.snapshot:
-            return now
         record = find_ranks(self._layout, RunId.parse(head.snapshot))
+        if now is not None and now.record == record:
+            return now
         if record is None:
             event(log, "catalog.unranked", snapshot=head.snapshot)
             return None
