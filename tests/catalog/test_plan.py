@@ -368,20 +368,6 @@ def test_other_tasks_look_at_all_and_know_nothing(night: Night) -> None:
     assert sum(plan.tally.absent) == 1
 
 
-def test_another_scorer_is_refused_at_the_door(night: Night) -> None:
-    """All items would be scored anew in one night, and readers would see the part that was."""
-    rows = [said("a")]
-    said_so = (
-        "runs/scorer has fingerprint f2, but readers of .* see scores of f1: set scorer=current, "
-        "and shadow.scorer=runs/scorer .* jobs/promote_scorer.py"
-    )
-    with pytest.raises(PlanError, match=said_so):
-        night.plan(rows, parent([held(rows[0])]), outline("f2"))
-    with pytest.raises(PlanError, match="but readers of"):
-        preview(night.config(), parent([]), outline("f2"), RUN)
-    assert read_plan(Layout(night.config().catalog), RUN) is None
-
-
 def test_etags_may_be_quoted_and_sizes_unknown(night: Night) -> None:
     state = parent([held(said("a", etag="5f")), held(said("b"))])
     plan = night.plan([said("a", etag='"5f"'), said("b", size=None)], state)

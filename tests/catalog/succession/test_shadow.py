@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from beholder.catalog import nightly
 from beholder.catalog import shadow as module
 from beholder.catalog.config import NightlyConfig
+from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.plan import PlanError, make_plan, preview, read_plan
+from beholder.catalog.snapshot import open_snapshot
 from beholder.errors import UserError
 
 NEW = "new" * 8
@@ -46,6 +49,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[NightlyConfig]:
         lambda uri: SimpleNamespace(file=SimpleNamespace(fingerprint=uri.rpartition("/")[2])),
     )
     return seen
+
+
+@pytest.mark.parametrize("plan", [make_plan, preview])
+def test_another_scorer_is_refused_at_the_door(config: dict[str, Any], plan: Any) -> None:
+    """All items would be scored anew in one night, and readers would see the part that was."""
+    night = NightlyConfig.model_validate(config | {"scorer": f"s3://runs/{NEW}"})
+    tasks = {"quality": SimpleNamespace(kinds=("image",))}
+    outline: Any = SimpleNamespace(file=SimpleNamespace(fingerprint=NEW, tasks=tasks))
+    run = RunId(night.logical_date)
+    said = (
+        f"s3://runs/{NEW} has fingerprint {NEW}, but readers of .* see scores of {'old' * 8}: set "
+        f"scorer=current, and shadow.scorer=s3://runs/{NEW} .* jobs/promote_scorer.py"
+    )
+    with pytest.raises(PlanError, match=said):
+        plan(night, open_snapshot(night.catalog), outline, run)
+    assert read_plan(Layout(night.catalog), run) is None
 
 
 def test_a_shadow_has_the_night_of_its_catalog_within_its_own_bounds(
