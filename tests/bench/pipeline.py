@@ -23,11 +23,12 @@ from typing import Any
 
 import psutil
 
+from beholder.datasets.demo import Recipe, build_demo
 from bench import Row, median_row
 
 TURNS = 3
 CHUNK = 256
-RECIPE = {"quality_per_photo": 48, "aesthetics_per_photo": 26, "clips_per_scene": 0}
+RECIPE = Recipe(quality_per_photo=30, aesthetics_per_photo=16, clips_per_scene=0, clips_per_photo=0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def standing(folder: Path) -> Iterator[tuple[Any, Any]]:
     """An S3 and a Ray of 2 CPUs that this process and its workers reach, and a scorer."""
     os.environ["RAY_AUTH_MODE"] = "token"  # Ray reads both when it is imported
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    import ray
+
     from beholder.catalog.session import connect
     from beholder.local_stack import ObjectStore, RayCluster
 
@@ -107,7 +110,10 @@ def standing(folder: Path) -> Iterator[tuple[Any, Any]]:
         with RayCluster(num_cpus=2, token=os.environ["RAY_AUTH_TOKEN"]) as cluster:
             os.environ.update(cluster.environment())
             connect()
-            yield s3, cluster
+            try:
+                yield s3, cluster
+            finally:
+                ray.shutdown()
 
 
 def save_scorer(folder: Path) -> None:
@@ -131,10 +137,10 @@ def save_scorer(folder: Path) -> None:
 
 def make_pictures(folder: Path) -> list[Path]:
     """The demo set's pictures."""
-    from beholder.datasets.demo import Recipe, build_demo
-
-    build_demo(folder, Recipe(clips_per_scene=0, clips_per_photo=0), workers=2)
-    return sorted(p for p in folder.rglob("*") if p.suffix in (".jpg", ".jpeg", ".png", ".webp"))
+    build_demo(folder, RECIPE, workers=2)
+    return [
+        path for name in ("quality", "aesthetics") for path in sorted(folder.rglob(f"{name}/*.jpg"))
+    ]
 
 
 def upload(pictures: list[Path]) -> list[dict[str, Any]]:
@@ -169,7 +175,7 @@ def bare_engine(folder: Path, pictures: list[Path]) -> Speed:
     for start in range(0, len(items), limit):
         some = [(item.item_id, next(staged)) for item in items[start : start + limit]]
         scores = scorer.score_staged(some)
-        assert all(score.failure is None for score in scores), scores[0]
+        assert not (failed := [s for s in scores if s.failure is not None]), failed[0]
         if start == 0:
             began, cpu = time.perf_counter(), time.process_time()
         else:
