@@ -1,149 +1,124 @@
 """``make bench``: what the project promises, measured; prints a table, writes build/bench.json.
 
-Rows are ``name, value, unit, target, ok``. Cross-validation on the demo set: 5 folds over all
-sources, 3 seeds, SRCC against latent quality on sources never trained on, the median of the 15
-and the interval that holds 95% of bootstrapped medians.
+``python jobs/bench.py catalog pipeline`` runs some of the benches in ``tests/bench/``, by name;
+without names all of them. Each is a process of its own, one after another. Exits with 1 if a bar
+is missed or a bench fails.
 """
 
 import argparse
+import importlib
 import json
 import os
+import platform
+import subprocess
 import sys
-import time
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "platform"))
-
-# Two processes of one thread each are faster here than one of two, and don't fight.
+sys.path[:0] = [
+    str(ROOT / "tests"),
+    str(ROOT / "platform"),
+]  # before jobs/: this file, too, is `bench`
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from beholder.config import load_config, run_job
-from beholder.datasets import TrainingSet
-from beholder.datasets.demo import GROUPS, build_demo
-from beholder.datasets.manifests import load_manifest
-from beholder.opinions import Scale
-from beholder.training.config import TrainConfig
-from beholder.training.folds import Fold, mix_of, run_fold, spread, vision_states
+from beholder.config import run_job
+from bench import BUILD, Row
 
-CONFIG = ROOT / "configs/train/onealign_pocket.yaml"
-FOLDS, SEEDS, PROCESSES = 5, 3, 2
-TARGETS = {"quality": 0.78}
+LIBRARIES = ("torch", "numpy", "pyarrow", "duckdb", "ray", "pillow")
 
 
 def main(argv: list[str]) -> int:
-    """Runs every benchmark; exits with 1 if a target is missed."""
+    """Runs benches; exits with 1 if a bar is missed."""
+    there = sorted(path.stem for path in (ROOT / "tests/bench").glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "build", help="folder to fill")
-    output: Path = parser.parse_args(argv).output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
-    rows = cross_validation(output)
-    (output / "bench.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-    show(rows)
-    return 0 if all(row["ok"] for row in rows) else 1
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=", ".join(there))
+    asked = parser.parse_args(argv).benches or there
+    if unknown := sorted(set(asked) - set(there)):
+        parser.error(f"'{unknown[0]}' is no bench: name one of {', '.join(there)}")
+    BUILD.mkdir(exist_ok=True)
+    found = [(name, row) for name in asked for row in measured(name)]
+    record = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+        "rows": [{"bench": name, **row._asdict(), "ok": row.ok} for name, row in found],
+    }
+    (BUILD / "bench.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    show(found, record)
+    return 0 if all(row.ok for _, row in found) else 1
 
 
-def row(name: str, value: float, unit: str, target: float | None = None) -> dict[str, Any]:
-    """One figure; without a target it is always ok."""
-    ok = target is None or value >= target
-    return {"name": name, "value": round(value, 4), "unit": unit, "target": target, "ok": ok}
+def measured(name: str) -> list[Row]:
+    """A bench's rows, from a process of its own; one that fails is a row that misses its bar."""
+    print(f"bench {name}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        try:
+            return alone.submit(rows_of, name).result()
+        except Exception as error:  # The others are still worth their time.
+            return [Row("failed", float("nan"), "", ">= 0", f"{type(error).__name__}: {error}")]
 
 
-def cross_validation(output: Path) -> list[dict[str, Any]]:
-    """SRCC by set over folds and seeds."""
-    began = time.monotonic()
-    mix_path, states_path = prepare(output)
-    jobs = [
-        (str(mix_path), str(states_path), fold, seed)
-        for seed in range(SEEDS)
-        for fold in range(FOLDS)
+def rows_of(name: str) -> list[Row]:
+    """Runs a bench here."""
+    return [Row(*row) for row in importlib.import_module(f"bench.{name}").rows()]
+
+
+def commit() -> str:
+    """Of the source, with a plus sign where files differ from it; empty outside of a checkout."""
+    asked = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
     ]
-    found: list[Fold] = list(spread(one_fold, jobs, "folds", PROCESSES))
-    folds = [asdict(one) for one in found]
-    (output / "folds.json").write_text(json.dumps(folds, indent=1) + "\n", "utf-8")
-    rows = []
-    for name in ("quality", "aesthetics", "video"):
-        values = np.array([one.srcc[name] for one in found])
-        low, high = median_interval(values)
-        rows += [
-            row(
-                f"{name} SRCC, median of {len(values)}",
-                float(np.median(values)),
-                "srcc",
-                TARGETS.get(name),
-            ),
-            row(f"{name} SRCC, 95% interval low", low, "srcc"),
-            row(f"{name} SRCC, 95% interval high", high, "srcc"),
-            row(f"{name} SRCC, worst fold", float(values.min()), "srcc"),
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
-    rows.append(row("cross-validation", time.monotonic() - began, "s"))
-    return rows
+        if info.exists()
+        else []
+    )
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
 
 
-def prepare(output: Path) -> tuple[Path, Path]:
-    """The demo set on disk and its vision states."""
-    demo = build_demo(output / "demo", workers=PROCESSES)
-    sets = [
-        TrainingSet(name, load_manifest(demo.manifests[name], ("mos",)), task, Scale(1, 5))
-        for name, task in (
-            ("quality", "quality"),
-            ("aesthetics", "aesthetics"),
-            ("video", "quality"),
-        )
-    ]
-    mix = mix_of(sets)
-    mix_path, states_path = output / "mix.parquet", output / "states.parquet"
-    pq.write_table(mix, mix_path)
-    _, first = np.unique(mix["uri"].to_numpy(), return_index=True)
-    jobs = [(str(mix_path), part.tolist()) for part in np.array_split(first, 16)]
-    pq.write_table(pa.concat_tables(spread(look, jobs, "look at pictures", PROCESSES)), states_path)
-    return mix_path, states_path
-
-
-def look(mix: str, rows: list[int]) -> pa.Table:
-    """Vision states of some rows."""
-    torch.set_num_threads(1)
-    return vision_states(pq.read_table(mix).take(rows), load_config(TrainConfig, CONFIG))
-
-
-def one_fold(mix: str, states: str, fold: int, seed: int) -> Fold:
-    """One training."""
-    torch.set_num_threads(1)
-    config = load_config(TrainConfig, CONFIG)
-    alone = [
-        "workers.count=1",
-        f"schedule.micro_batch={config.schedule.global_batch}",
-        f"seed={seed}",
-    ]
-    config = load_config(TrainConfig, CONFIG, alone)
-    return run_fold(pq.read_table(mix), pq.read_table(states), config, GROUPS, FOLDS, fold)
-
-
-def median_interval(values: np.ndarray, resamples: int = 10_000) -> tuple[float, float]:
-    """95% percentile bootstrap of the median."""
-    drawn = np.random.default_rng(0).choice(values, (resamples, len(values)))
-    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def show(rows: list[dict[str, Any]]) -> None:
+def show(found: list[tuple[str, Row]], record: dict[str, Any]) -> None:
     """The table."""
-    table = Table("name", "value", "unit", "target", "ok")
-    for one in rows:
-        target = "" if one["target"] is None else str(one["target"])
-        table.add_row(
-            one["name"], f"{one['value']:.4g}", one["unit"], target, "yes" if one["ok"] else "NO"
-        )
-    Console().print(table)
+    about = record["machine"]
+    title = (
+        f"{record['commit']} on {about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB"
+    )
+    table = Table("bench", "name", "measured", "bar", "ok", "note", title=title)
+    for bench, row in found:
+        ok = "" if not row.bar else "yes" if row.ok else "NO"
+        table.add_row(bench, row.name, f"{row.value:.4g} {row.unit}", row.bar, ok, row.note)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 if __name__ == "__main__":

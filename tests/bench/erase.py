@@ -30,7 +30,7 @@ BUCKETS = 64
 PART = 50_000
 
 
-def rows(items: int = 1_000_000) -> list[tuple[str, float, str, float | None]]:
+def rows(items: int = 1_000_000) -> list[tuple[str, float, str, str]]:
     """Name, value, unit and bar of each figure."""
     with tempfile.TemporaryDirectory() as root:
         build(root, items)
@@ -43,10 +43,10 @@ def rows(items: int = 1_000_000) -> list[tuple[str, float, str, float | None]]:
     said = json.loads(found.stdout)
     name = f"erase {ERASED} owners from {items:,} items"
     return [
-        (f"{name}: time", said["seconds"], "s", None),
-        (f"{name}: peak memory", said["peak_mib"], "MiB", 6144.0),
-        (f"{name}: rows of items", said["item_rows"], "rows", None),
-        (f"{name}: objects written", said["replaced"], "objects", None),
+        (f"{name}: time", said["seconds"], "s", ""),
+        (f"{name}: peak memory", said["peak_mib"], "MiB", "<= 6144"),
+        (f"{name}: rows of items", said["item_rows"], "rows", ""),
+        (f"{name}: objects written", said["replaced"], "objects", ""),
     ]
 
 

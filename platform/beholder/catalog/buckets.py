@@ -28,7 +28,9 @@ import pyarrow.compute as pc
 from beholder.catalog.tables import BUCKET_SQL
 
 SPILL_BYTES = 64 * 2**20
-MEMORY_LIMIT = "2GB"
+MEMORY_LIMIT = "256MB"
+"""A bucket needs less; what sorts a whole catalog goes through scratch disk, however large, so that
+a night's memory doesn't grow with it."""
 THREADS = 2
 
 

@@ -217,7 +217,7 @@ _ORDER = "order by late, age, item_id"
 
 _ORDERED = (
     """
-with taken as (
+with taken as not materialized (
   select *, md5_number_lower(etag || '/' || size) as twin from {wanted} where {where}
 ), twins as (
   select twin, count(*) as twins, min((late, age)) as place
