@@ -68,7 +68,7 @@ def rows() -> list[Row]:
         tempfile.TemporaryDirectory(prefix="beholder-bench-") as folder,
         standing(Path(folder)) as (s3, ray),
     ):
-        pictures = make_pictures(Path(folder) / "demo")
+        pictures = make_pictures(Path(folder) / "demo", RECIPE)
         items = upload(pictures)
         sizes = statistics.median(item["size"] for item in items) / 1000
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
@@ -139,9 +139,9 @@ def save_scorer(folder: Path) -> None:
     Scorer(backbone, LevelReadout(), tasks, "brief").save(folder)
 
 
-def make_pictures(folder: Path) -> list[Path]:
-    """The demo set's pictures."""
-    build_demo(folder, RECIPE, workers=2)
+def make_pictures(folder: Path, recipe: Recipe) -> list[Path]:
+    """A demo set's pictures."""
+    build_demo(folder, recipe, workers=2)
     return [
         path for name in ("quality", "aesthetics") for path in sorted(folder.rglob(f"{name}/*.jpg"))
     ]
