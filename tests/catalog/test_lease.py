@@ -3,11 +3,13 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from beholder.catalog import lease as module
+from beholder.catalog import patience
 from beholder.catalog.lease import Lease, LeaseLostError, LeaseTakenError
 from beholder.media import conditional
 from beholder.media.storage import StorageError
@@ -130,3 +132,33 @@ def test_a_store_that_is_gone_for_a_while_loses_no_lease(
     monkeypatch.setattr(module, "replace", conditional.replace)
     lease.check()
     lease.release()
+
+
+def test_a_write_whose_answer_was_lost_is_its_own(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has it, the driver was told of a time-out: it must not take itself for another."""
+
+    def deaf(write: Callable) -> Callable:
+        calls: list[int] = []
+
+        def once(*given: object) -> str:
+            version = write(*given)
+            calls.append(1)
+            if len(calls) == 1:
+                raise StorageError("no answer") from TimeoutError()
+            return version
+
+        return once
+
+    monkeypatch.setattr(patience, "WAITS_S", (0.0,))
+    monkeypatch.setattr(module, "create", deaf(conditional.create))
+    lease = Lease(uri, seconds=600)
+    assert (lease.epoch, stored(uri)["epoch"]) == (1, 1)
+    monkeypatch.setattr(module, "replace", deaf(conditional.replace))
+    lease._record = module._Record(1, lease.holder, time.time() - 1)
+    lease.check()
+    assert stored(uri)["expires"] > time.time() + 500
+    monkeypatch.setattr(module, "replace", deaf(conditional.replace))
+    lease.release()
+    assert stored(uri) == {"epoch": 1, "holder": lease.holder, "expires": 0.0}

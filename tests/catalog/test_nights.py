@@ -88,3 +88,42 @@ def test_nights_until_nothing_is_left(tmp_path: Path) -> None:
         stale = sum(row["state"] == "stale" for row in items)
         assert stale == plan.tally.counts["stale"]
     assert plan.tally.counts["unchanged"] == len(rows) == len(items) and not plan.files
+
+
+def test_bytes_that_another_item_had_are_expected_by_its_hash(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "catalog"))
+    manifest = tmp_path / "manifest.parquet"
+    rows = [listed(number) for number in range(20)]
+
+    def planned(date: str, parent: Snapshot | None) -> Plan:
+        pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), manifest)
+        config = NightlyConfig(
+            catalog=layout.root,
+            manifest=str(manifest),
+            scorer="scorer",
+            logical_date=date,
+            buckets=3,
+        )
+        return make_plan(config, parent, SCORER, RunId(date))
+
+    first = planned("2026-11-01", None)
+    assert all(table["likely_sha256"].null_count == 20 for table in read_rows(layout, first.files))
+    parent = publish_night(first, layout, None)
+    rows[3] |= {"etag": "item-007 v0"}  # a changed item that is what another one was
+    rows[7] |= {"etag": "item-007 v1"}
+    rows += [
+        listed(30) | {"etag": "item-005 v0"},
+        listed(31) | {"etag": "item-005 v0", "size": 10},
+        listed(32) | {"etag": "item-005 v0", "kind": "video"},
+        listed(33) | {"etag": None},
+        listed(34),
+    ]
+    second = planned("2026-11-02", parent)
+    found = pa.concat_tables(read_rows(layout, second.files)).to_pylist()
+    hashes = {row["item_id"]: (row["known_sha256"], row["likely_sha256"]) for row in found}
+    assert hashes == {
+        "item-003": ("sha of item-003 v0", "sha of item-007 v0"),
+        "item-007": ("sha of item-007 v0", None),
+        "item-030": (None, "sha of item-005 v0"),
+        **dict.fromkeys((f"item-{n:03d}" for n in (31, 32, 33, 34)), (None, None)),
+    }

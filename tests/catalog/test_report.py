@@ -244,3 +244,9 @@ def test_it_is_written_beside_the_run(tmp_path: Path) -> None:
         json.dumps(report.summary)
     )
     assert (folder / "metrics.prom").read_text() == report.metrics
+
+
+def test_what_a_record_keeps_is_the_audit() -> None:
+    audit = a_night().audit
+    kept = json.loads(json.dumps(audit.as_record())), json.loads(json.dumps(audit.drift_record()))
+    assert Audit.from_records(*kept, audit.before) == audit

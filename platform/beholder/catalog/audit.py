@@ -29,7 +29,7 @@ from beholder.catalog.audit_items import (
 from beholder.catalog.audit_scores import EXAMPLES, SCORE_COLUMNS, ScoreFigures, audit_scores
 from beholder.catalog.buckets import Buckets
 from beholder.catalog.checks import Audit, AuditConfig, Faults
-from beholder.catalog.drift import compare, from_records, pool
+from beholder.catalog.drift import Histogram, Key, compare, from_records, pool
 from beholder.catalog.plan import Plan, read_rows
 from beholder.catalog.record import KEYS, CatalogError, File, Record, lineage
 from beholder.catalog.snapshot import Snapshot
@@ -68,14 +68,14 @@ def audit(snapshot: Snapshot, plan: Plan, config: AuditConfig, panel: PanelCheck
     faults = Faults()
     snapshot = replace(snapshot, erasures=plan.erasures)
     record = snapshot.record
-    past = _last_nights(snapshot, config.drift_nights)
+    past = last_nights(snapshot, config.drift_nights)
     with tempfile.TemporaryDirectory() as scratch:
         pairs = Buckets(Path(scratch), record.buckets, "sha256", PAIRS)
         counts = _items(snapshot, plan, pairs, faults)
         figures = _scores(snapshot, pairs, faults)
     compare_counts(record.counts, plan.tally, counts, faults)
     tonight = figures.histograms.largest(config.drift_segments)
-    before = pool(from_records(night.drift["histograms"]) for night in past)
+    before = pooled(past)
     drift = compare(tonight, before, config.drift_minimum)
     mass = figures.mass()
     checks = [
@@ -102,8 +102,13 @@ def audit(snapshot: Snapshot, plan: Plan, config: AuditConfig, panel: PanelCheck
     )
 
 
-def _last_nights(snapshot: Snapshot, most: int) -> list[Record]:
-    """The snapshots before, as far as they are of the same scorer."""
+def pooled(nights: Iterable[Record]) -> dict[Key, Histogram]:
+    """Nights' histograms together."""
+    return pool(from_records(night.drift["histograms"]) for night in nights)
+
+
+def last_nights(snapshot: Snapshot, most: int) -> list[Record]:
+    """The snapshots before, as far as they are of the same scorer, newest first."""
     record = snapshot.record
     past = lineage(snapshot.layout, record.parent)
     return list(islice(takewhile(lambda r: r.fingerprint == record.fingerprint, past), most))

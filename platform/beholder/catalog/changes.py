@@ -20,7 +20,7 @@ FOR_EVER = 2**31 - 1
 
 WANTED = pa.schema(
     [
-        *(field for field in PLANNED if field.name != "chunk"),
+        *(field for field in PLANNED if field.name not in ("likely_sha256", "chunk")),
         pa.field("code", pa.string()),  # for which it is tried again
         pa.field("kept", pa.bool_()),  # left out, it keeps older scores
         pa.field("dropped", pa.bool_()),  # left out, its row goes: other tasks' scores
@@ -40,6 +40,13 @@ SETTLED = pa.schema(
     ]
 )
 """Rows of the new state for items that are not looked at."""
+
+
+SCORED = pa.schema([("twin", pa.uint64()), ("kind", pa.string()), ("sha256", pa.string())])
+"""Bytes that have scores, by what shows before they are fetched that others are likely the same."""
+
+TWIN = "md5_number_lower(etag || '/' || size)"
+"""What rows have in common whose bytes are likely the same, in DuckDB; null where unknown."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,12 @@ def not_reached(
     groups = ("change", "kind", "segment", "code", "kept", "absent")
     counts = query(f"select {', '.join(groups)}, count(*) as n from said group by all", said=said)
     return conform(settled, ITEMS), counts
+
+
+def scored_bytes(state: pa.Table) -> pa.Table:
+    """Which bytes of a bucket's items have scores, of schema :data:`SCORED`."""
+    some = f"select {TWIN} as twin, kind, sha256 from state where state = 'scored'"
+    return conform(query(f"from ({some}) where twin is not null", state=state), SCORED)
 
 
 _LABELS = ("owner", "segment", "created_at")

@@ -3,13 +3,13 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, field_validator
 
-from beholder.catalog.drift import Drift, Histogram, Key, as_records
+from beholder.catalog.drift import Drift, Histogram, Key, as_records, from_records
 from beholder.config import JobConfig
 
 PROOFS = (
@@ -173,12 +173,31 @@ class Audit:
         return replace(self, worst=seen(self.worst), best=seen(self.best))
 
     def as_record(self) -> dict[str, Any]:
-        """What a snapshot's record keeps as ``audit``."""
-        return {"checks": [asdict(check) for check in self.checks], "seconds": self.seconds}
+        """What a snapshot's record keeps as ``audit``: all but histograms and masses."""
+        kept = {name: value for name, value in vars(self).items() if name not in _APART}
+        found: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(kept, mode="json")
+        return found
 
     def drift_record(self) -> dict[str, Any]:
         """What a snapshot's record keeps as ``drift``: the next nights compare with it."""
         return {"histograms": as_records(self.histograms), "mass": self.mass}
+
+    @classmethod
+    def from_records(
+        cls, audit: dict[str, Any], drift: dict[str, Any], before: dict[Key, Histogram]
+    ) -> "Audit":
+        """What :meth:`as_record` and :meth:`drift_record` gave.
+
+        Args:
+            audit: the first.
+            drift: the second.
+            before: see there.
+        """
+        apart = {"histograms": from_records(drift["histograms"]), "mass": drift["mass"]}
+        return TypeAdapter(cls).validate_python({**audit, **apart, "before": before})
+
+
+_APART = ("histograms", "before", "mass")
 
 
 @dataclass

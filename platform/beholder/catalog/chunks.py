@@ -1,5 +1,6 @@
 """From planned rows to plan files: a row group a chunk, items with likely equal bytes in one."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from beholder.catalog.buckets import conform
 from beholder.catalog.layout import Layout
+from beholder.catalog.patience import patiently
 from beholder.catalog.record import Stored
 from beholder.catalog.tables import PLANNED
 from beholder.media.storage import write_bytes
@@ -128,7 +130,8 @@ def write_groups(
     parts = iter(groups)
     while some := list(islice(parts, of_file)):
         name = uri(len(files))
-        write_bytes(name, _encoded(some))
+        data = _encoded(some)
+        patiently(functools.partial(write_bytes, name, data))
         sizes = tuple(table.num_rows for table in some)
         files.append(PlanFile(path=layout.relative(name), first=first, groups=sizes))
         first += len(some)

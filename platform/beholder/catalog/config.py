@@ -31,6 +31,10 @@ class ScoringConfig(JobConfig):
     max_bytes: int = Field(512 * 2**20, gt=0, description="largest file, bytes")
     max_seconds: float = Field(7200.0, gt=0, description="longest video, seconds")
 
+    decode_seconds: float = Field(
+        60.0, gt=0, description="seconds that decoding an item may take before it is stopped"
+    )
+
     def limits(self) -> Limits:
         """Limits on each item."""
         return Limits(
@@ -92,7 +96,10 @@ class NightlyConfig(ScoringConfig):
         "smaller one's items",
     )
     deadline_hours: float | None = Field(
-        None, gt=0, description="hours that scoring may take, newest items first"
+        None,
+        gt=0,
+        description="hours that scoring may take, newest items first; counted from the plan on, "
+        "also where a night is run again",
     )
     budget: float | None = Field(
         None, gt=0, description="money that scoring may cost, newest items first"

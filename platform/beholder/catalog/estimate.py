@@ -10,12 +10,13 @@ import torch
 from pydantic import ValidationError
 
 from beholder.catalog.config import NightlyConfig
-from beholder.catalog.record import Stored
+from beholder.catalog.patience import patiently
+from beholder.catalog.record import Stored, read_if_there
 from beholder.errors import UserError
 from beholder.items import Item
 from beholder.media.pool import DecoderPool
 from beholder.media.stage import Stage
-from beholder.media.storage import exists, read_bytes, write_bytes
+from beholder.media.storage import write_bytes
 from beholder.scoring import Scorer, load_scorer
 
 
@@ -123,15 +124,16 @@ def measured_rates(
         "batch": config.batch,
         "warm_up": config.warm_up,
     }
-    if exists(cache):
+    kept = read_if_there(cache)
+    if kept is not None:
         try:
-            found = Rates.model_validate_json(read_bytes(cache))
+            found = Rates.model_validate_json(kept)
         except ValidationError:
             found = None  # of another version: it is only a measurement
         if found is not None and found.setting == setting and samples.keys() <= found.kinds.keys():
             return found
     rates = warm_up(config, samples, setting)
-    write_bytes(cache, rates.encode())
+    patiently(lambda: write_bytes(cache, rates.encode()))
     return rates
 
 
@@ -154,9 +156,9 @@ def warm_up(
     torch.set_num_threads(setting["threads"])
     try:
         began = time.perf_counter()
-        scorer = load_scorer(config.scorer, setting["device"])
+        scorer = patiently(lambda: load_scorer(config.scorer, setting["device"]))
         load_s = time.perf_counter() - began
-        with DecoderPool(1) as pool:
+        with DecoderPool(1, config.decode_seconds) as pool:
             stage = Stage(scorer.backbone.spec.pixels, config.limits(), pool)
             trial = _Trial(scorer, stage, config)
             kinds = {kind: trial.rate(_items(table)) for kind, table in samples.items()}

@@ -120,7 +120,7 @@ class Lease:
         """
         with self._turn:
             if self._lost is None and time.time() >= self._record.expires:
-                self._renew()
+                patiently(self._renew)
             if self._lost is not None:
                 raise self._lost
 
@@ -130,7 +130,7 @@ class Lease:
         self._renewing.join()
         with self._turn:
             if self._lost is None:
-                self._write(_Record(self.epoch, self.holder, 0.0))
+                patiently(lambda: self._write(_Record(self.epoch, self.holder, 0.0)))
 
     def __enter__(self) -> "Lease":
         return self
@@ -157,12 +157,14 @@ class Lease:
             return self._first_to(None, _Record(1, self.holder, expires))
         there = _Record(**json.loads(data))
         left = there.expires + SKEW_S - time.time()
-        if left > 0 and not take_over:
+        ours = there.holder == self.holder  # an earlier try's, whose answer was lost
+        if left > 0 and not take_over and not ours:
             raise LeaseTakenError(
                 f"{self.uri}: driver {there.holder} works on this date and holds it for another "
                 f"{left:.0f} s: wait for it, or, if it is dead, add --set take_over=true"
             )
-        return self._first_to(version, _Record(there.epoch + 1, self.holder, expires))
+        epoch = there.epoch if ours else there.epoch + 1
+        return self._first_to(version, _Record(epoch, self.holder, expires))
 
     def _first_to(self, version: str | None, record: _Record) -> tuple[_Record, str]:
         data = record.encode()
@@ -189,18 +191,32 @@ class Lease:
         self._write(_Record(self.epoch, self.holder, time.time() + self._seconds))
 
     def _write(self, record: _Record) -> None:
-        try:
-            self._version = replace(self.uri, record.encode(), self._version)
-            self._record = record
-        except WriteConflictError:
-            self._lost = LeaseLostError(
-                f"{self.uri}: {self._taker()} has taken this date over from {self.holder}, which "
-                "stops here: what it had committed stands"
-            )
+        while True:
+            try:
+                self._version = replace(self.uri, record.encode(), self._version)
+            except WriteConflictError:
+                if not self._ours():
+                    return
+            else:
+                self._record = record
+                return
 
-    def _taker(self) -> str:
+    def _ours(self) -> bool:
+        """Whether what stands there is an earlier write of ours, whose answer was lost."""
+        taker = "another driver"
         try:
-            there = _Record(**json.loads(read_version(self.uri)[0]))
-        except StorageError:
-            return "another driver"
-        return f"driver {there.holder} (epoch {there.epoch})"
+            data, version = read_version(self.uri)
+        except StorageError as error:
+            if trouble(error) is not Trouble.OBJECT_MISSING:
+                raise
+        else:
+            there = _Record(**json.loads(data))
+            if there.holder == self.holder:
+                self._version = version
+                return True
+            taker = f"driver {there.holder} (epoch {there.epoch})"
+        self._lost = LeaseLostError(
+            f"{self.uri}: {taker} has taken this date over from {self.holder}, which stops here: "
+            "what it had committed stands"
+        )
+        return False

@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beholder.catalog.patience import PatientFile, patiently
 from beholder.catalog.record import Stored
 from beholder.catalog.tables import ITEM_FIELDS
 from beholder.items import ManifestError, check_rows
@@ -122,22 +124,32 @@ class ManifestFiles(Stored):
 
 
 def _names(uri: str) -> list[str]:
-    fs, path = open_filesystem(uri.rstrip("/"))
-    with explained(uri):
-        folder = fs.isdir(path)
-    if not folder:
+    folder = uri.rstrip("/")
+    path = open_filesystem(folder)[1]
+    if not patiently(lambda: _is_folder(folder)):
         return [uri]
     return [
         name
-        for name in list_files(uri.rstrip("/"))
+        for name in patiently(lambda: list_files(folder))
         if name.endswith(".parquet") and not _HIDDEN.search(name[name.index(path) + len(path) :])
     ]
 
 
-def _version(uri: str) -> str:
+def _is_folder(uri: str) -> bool:
     fs, path = open_filesystem(uri)
     with explained(uri):
-        info = fs.info(path)
+        return bool(fs.isdir(path))
+
+
+def _info(uri: str) -> dict[str, Any]:
+    fs, path = open_filesystem(uri)
+    with explained(uri):
+        found: dict[str, Any] = fs.info(path)
+    return found
+
+
+def _version(uri: str) -> str:
+    info = patiently(lambda: _info(uri))
     return info["ETag"].strip('"') if is_s3(uri) else f"{info['size']}-{info['mtime']}"
 
 
@@ -168,9 +180,8 @@ def _conformed(table: pa.Table) -> pa.Table:
 @contextmanager
 def _opened(uri: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file; whatever goes wrong while it is read is said of its URI."""
-    fs, path = open_filesystem(uri)
     try:
-        with fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+        with PatientFile(uri) as file, pq.ParquetFile(file) as parquet:
             yield parquet
     except (ManifestError, StorageError):
         raise

@@ -100,7 +100,7 @@ def _scored(config: ManifestPassConfig, manifest: pa.Table, spec: Any) -> Iterat
     rows = in_blocks(manifest, min(manifest.num_rows // config.batch, 200))
     decoded = rows.map_batches(
         Decode,
-        fn_constructor_args=(spec, config.limits()),
+        fn_constructor_args=(spec, config.limits(), False, config.decode_seconds),
         batch_size=config.batch,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=config.decoders),

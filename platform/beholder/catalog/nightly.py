@@ -17,20 +17,18 @@ from beholder.catalog.audit import audit
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.current_scorer import settle_current, with_current_scorer
 from beholder.catalog.cut_short import cut_short
-from beholder.catalog.estimate import spent_money
 from beholder.catalog.head import finish, publish, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.ledger import Commit, read_chunk
+from beholder.catalog.patience import patiently
 from beholder.catalog.plan import Plan, make_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
 from beholder.catalog.record import Record
-from beholder.catalog.report import Night, make_report, write_report
 from beholder.catalog.scoring_pass import Assignment, Crew, score_chunks
 from beholder.catalog.session import connect
 from beholder.catalog.snapshot import Snapshot, open_snapshot
-from beholder.catalog.tombstones import read_tombstones
-from beholder.catalog.webhook import notify
+from beholder.catalog.telling import tell, tell_late
 from beholder.errors import UserError
 from beholder.items import FailureCode
 from beholder.logs import event
@@ -52,7 +50,7 @@ class Outcome:
         name: see :data:`EXIT_CODES`.
         record: the snapshot's; of a refused one, what was refused.
         refused: the checks that failed.
-        report: URI of the page; None for a standing snapshot.
+        report: URI of the page; None where one stands from before.
     """
 
     name: OutcomeName
@@ -70,8 +68,11 @@ def say(outcome: Outcome) -> str:
     """How a night ended, for whoever started it."""
     record = outcome.record
     if outcome.name == "standing":
-        return f"{record.id} was published before: nothing was done"
-    if outcome.name == "refused":
+        lines = [f"{record.id} was published before: nothing was done"]
+        if outcome.report is None:
+            return lines[0]
+        lines = [f"{record.id} was published before, and its report was missing"]
+    elif outcome.name == "refused":
         lines = [f"{record.id} is REFUSED: readers see what they saw"]
         for check in record.audit["checks"]:
             if check["name"] in outcome.refused:
@@ -82,6 +83,15 @@ def say(outcome: Outcome) -> str:
         counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in record.counts.items())
         lines = [f"{record.id} is published ({outcome.name}): {counts}"]
     return "\n".join([*lines, f"report at {outcome.report}"])
+
+
+def _standing(config: NightlyConfig, layout: Layout, run: RunId, holder: str) -> Outcome | None:
+    """What an earlier driver of the run has left to say; None where it has not come as far."""
+    record = finish(layout, run, holder)
+    if record is None:
+        return None
+    settle_current(layout)
+    return Outcome("standing", record, (), tell_late(config, record))
 
 
 @dataclass
@@ -108,13 +118,12 @@ def run_night(config: NightlyConfig) -> Outcome:
     """
     config = with_current_scorer(config)
     layout, run = Layout(config.catalog), RunId(config.logical_date)
-    outline = outline_scorer(config.scorer)
+    outline = patiently(lambda: outline_scorer(config.scorer))
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
         wait_until_free(layout.erasing)
-        standing = finish(layout, run, lease.holder)
+        standing = _standing(config, layout, run, lease.holder)
         if standing is not None:
-            settle_current(layout)
-            return Outcome("standing", standing)
+            return standing
         clock = _Clock()
         parent = current(layout)
         with clock("plan"):
@@ -139,7 +148,7 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
             raise UserError(f"'{code}' is no failure's code: use one of {', '.join(FailureCode)}")
     config = with_current_scorer(config)
     layout = Layout(config.catalog)
-    outline = outline_scorer(config.scorer)
+    outline = patiently(lambda: outline_scorer(config.scorer))
     with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
         wait_until_free(layout.erasing)
         parent = current(layout)
@@ -151,10 +160,9 @@ def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
             )
         clock = _Clock()
         run = RunId(parent.id.date, parent.id.revision + 1)
-        standing = finish(layout, run, lease.holder)
+        standing = _standing(config, layout, run, lease.holder)
         if standing is not None:
-            settle_current(layout)
-            return Outcome("standing", standing)
+            return standing
         with clock("plan"):
             plan = make_plan(config, parent, outline, run, codes or tuple(FailureCode))
         return carry_out(config, plan, parent, outline, lease, clock.seconds)
@@ -192,32 +200,17 @@ def carry_out(
         record = _prepared(config, plan, parent, commits)
     with clock("audit"):
         found = audit(Snapshot(layout, record), plan, config.audit, _panel(config))
-    record = record.model_copy(update={"audit": found.as_record(), "drift": found.drift_record()})
-    name: OutcomeName = "refused" if found.refused else "partial" if _left(plan) else "published"
+    about = {"audit": found.as_record(), "drift": found.drift_record()}
+    record = record.model_copy(update=about | {"seconds": dict(clock.seconds)})
+    name: OutcomeName = "partial" if record.left_out else "published"
+    name = "refused" if found.refused else name
     if not found.refused:
         with clock("publish"):
             lease.check()
             publish(layout, record, lease.holder)
             settle_current(layout)
-    erased = read_tombstones(layout)  # also what came while the night was at work
-    night = Night(
-        record=record,
-        audit=found.without(lambda item: erased.find(item) is not None),
-        outcome=name,
-        plan=plan.tally.counts,
-        commits=list(commits.values()),
-        seconds=clock.seconds,
-        cost=spent_money(clock.seconds["score"], config),
-    )
-    report = make_report(night)
-    where = write_report(layout, report)
-    if config.webhook:
-        notify(config.webhook, report.summary)
+    where = tell(config, record, name, commits, clock.seconds)
     return Outcome(name, record, found.refused, where)
-
-
-def _left(plan: Plan) -> bool:
-    return bool(sum(plan.tally.left_out.values()))
 
 
 def _score(
@@ -237,11 +230,13 @@ def _score(
         pixels=outline.pixels,
         tasks=config.tasks,
         limits=config.limits(),
+        decode_seconds=config.decode_seconds,
     )
     crew = Crew(config.decoders, (1, config.scorers), config.cpus, config.gpus)
     until = None
     if config.deadline_hours is not None:
-        until = time.time() + 3600 * config.deadline_hours
+        # From the plan on, so that a night that is killed and run again isn't given longer.
+        until = plan.made_at.timestamp() + 3600 * config.deadline_hours
     chunks = list(plan.chunks())
     commits = score_chunks(chunks, assignment, crew, lease, until)
     if len(commits) < len(chunks):
@@ -275,4 +270,4 @@ def _panel(config: NightlyConfig) -> PanelCheck:
 
 
 def _look_at_panel(scorer: str, device: str) -> PanelCheck:
-    return check_panel(load_scorer(scorer, device))
+    return check_panel(patiently(lambda: load_scorer(scorer, device)))

@@ -1,11 +1,22 @@
 """A store's bad moments waited out: a night must not end because of one."""
 
+import io
+import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from beholder.media.storage import StorageError, Trouble, trouble_of
+from beholder.logs import event
+from beholder.media.storage import (
+    StorageError,
+    Trouble,
+    explained,
+    open_filesystem,
+    trouble_of,
+)
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -28,8 +39,69 @@ def patiently(call: Callable[[], T]) -> T:
         except StorageError as error:
             if trouble(error) not in _PASSING:
                 raise
+            event(log, "storage.waits", seconds=wait, reason=str(error))
         time.sleep(wait * random.uniform(0.5, 1.5))  # drivers must not come back all at once
     return call()
+
+
+class PatientFile(io.RawIOBase):
+    """An object to be read piece by piece, each piece as :func:`patiently` does; not thread-safe.
+
+    Args:
+        uri: of the object.
+
+    Raises:
+        StorageError: it is missing, or the storage can't be used; so do its methods.
+    """
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self._uri = uri
+        self._file: Any = patiently(self._opened)
+
+    def _opened(self) -> Any:
+        filesystem, path = open_filesystem(self._uri)
+        with explained(self._uri):
+            return filesystem.open(path, "rb")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """The new place, in bytes."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """The place, in bytes."""
+        return int(self._file.tell())
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most so many bytes from the place on; all that follow if none or -1."""
+        place = self._file.tell()
+
+        def once() -> bytes:
+            with explained(self._uri):
+                self._file.seek(place)
+                return bytes(self._file.read(-1 if size is None else size))
+
+        return patiently(once)
+
+    def readinto(self, buffer: Any) -> int:
+        """How many bytes were put into the buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Lets the object go."""
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def trouble(error: StorageError) -> Trouble | None:

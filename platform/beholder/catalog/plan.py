@@ -20,6 +20,7 @@ from beholder.catalog.config import BUCKETS, NightlyConfig
 from beholder.catalog.estimate import Estimate, Rates, estimate, measured_rates
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import ManifestFiles
+from beholder.catalog.patience import PatientFile, patiently
 from beholder.catalog.record import Record, Stored, read_if_there
 from beholder.catalog.selection import Tally, select
 from beholder.catalog.snapshot import Snapshot
@@ -27,7 +28,7 @@ from beholder.catalog.survey import Cut, Survey, survey
 from beholder.catalog.tombstones import Tombstones, read_tombstones
 from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create
-from beholder.media.storage import explained, open_filesystem
+from beholder.media.storage import explained
 from beholder.scoring import ScorerOutline, tasks_by_kind
 
 SETTLED_ROWS = 262_144
@@ -99,6 +100,7 @@ class Plan(Aim):
             manifest={"uri": self.manifest.uri, "version": self.manifest.version},
             config=config,
             counts=self.tally.counts,
+            left_out=self.tally.left_out,
         )
 
 
@@ -150,7 +152,7 @@ def make_plan(
     )
     assert sum(sum(file.groups) for file in files) == sum(tally.kinds.values()), tally
     try:
-        create(layout.plan(run), plan.encode())
+        patiently(lambda: create(layout.plan(run), plan.encode()))
     except WriteConflictError:
         theirs = read_plan(layout, run)
         assert theirs is not None
@@ -204,8 +206,7 @@ def read_rows(
     """
     for file in files:
         uri = layout.absolute(file.path)
-        fs, path = open_filesystem(uri)
-        with explained(uri), fs.open(path, "rb") as opened, pq.ParquetFile(opened) as parquet:
+        with PatientFile(uri) as opened, explained(uri), pq.ParquetFile(opened) as parquet:
             for group in file.reached:
                 yield parquet.read_row_group(group, columns)
 

@@ -74,6 +74,10 @@ class Record(Stored):
     """by bucket of the bytes' sha256"""
     counts: dict[str, int] = {}
     """items of the night by class and by what became of them"""
+    left_out: dict[str, int] = {}
+    """items that a limit left out, by the limit"""
+    seconds: dict[str, float] = {}
+    """wall time by stage, of the driver that audited it"""
     audit: dict[str, Any] = {}
     drift: dict[str, Any] = {}
 

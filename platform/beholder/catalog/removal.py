@@ -157,7 +157,7 @@ def remove(catalogs: list[Catalog], erased: Tombstones, lease: Lease) -> Removed
     done = Removed()
     successors = _without_items(catalogs, erased, done)
     successors |= _without_scores(catalogs, _lost_bytes(catalogs, erased, successors), done)
-    named = _rename(catalogs, successors, lease, done)
+    named = _rename(catalogs, successors, erased, lease, done)
     for catalog in catalogs:
         for run, objects in catalog.runs.items():
             _clean_run(catalog, run, objects, erased, lease, done)
@@ -277,10 +277,11 @@ def _store(layout: Layout, uri: str, file: File, rows: pa.Table) -> tuple[str, F
 def _rename(
     catalogs: list[Catalog],
     successors: Mapping[str, tuple[str, File]],
+    erased: Tombstones,
     lease: Lease,
     done: Removed,
 ) -> set[str]:
-    """Lets records name the successors; all that records name now, by URI."""
+    """Lets records name the successors, and nothing erased; all that they name now, by URI."""
     named = set()
     for catalog in catalogs:
         layout = catalog.layout
@@ -296,7 +297,8 @@ def _rename(
                 table: {b: tuple(map(now, some)) for b, some in record.files(table).items()}
                 for table in KEYS
             }
-            changed = record.model_copy(update=files)
+            audit = _cleaned(record.audit, erased)
+            changed = record.model_copy(update={**files, "audit": audit})
             if changed != record:
                 _delete(_ranks_of(layout, record), lease, done)
                 lease.check()

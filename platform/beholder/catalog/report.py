@@ -1,5 +1,6 @@
 """A night for the morning after: a page, the same as JSON, and metrics for Prometheus."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,11 +11,13 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from beholder.catalog.checks import Audit, Example
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.ledger import Commit
+from beholder.catalog.patience import patiently
 from beholder.catalog.record import Record
 from beholder.catalog.report_page import page
 from beholder.catalog.thumbnails import thumbnail
 from beholder.media.storage import write_bytes
 
+PAGE = "report.html"
 OUTCOMES = ("published", "partial", "refused")
 
 
@@ -69,17 +72,17 @@ def make_report(night: Night, picture: Callable[[Example], bytes | None] = thumb
 
 
 def write_report(layout: Layout, report: Report) -> str:
-    """Writes a report into its run's folder; returns the page's URI.
+    """Writes a report into its run's folder, the page last; returns the page's URI.
 
     Raises:
         StorageError: the storage can't be used.
     """
     folder = layout.run(RunId.parse(report.summary["snapshot"]))
     data = json.dumps(report.summary, indent=1).encode()
-    write_bytes(f"{folder}/report.json", data)
-    write_bytes(f"{folder}/metrics.prom", report.metrics.encode())
-    write_bytes(f"{folder}/report.html", report.html.encode())
-    return f"{folder}/report.html"
+    files = {"report.json": data, "metrics.prom": report.metrics.encode()}
+    for name, content in (files | {PAGE: report.html.encode()}).items():
+        patiently(functools.partial(write_bytes, f"{folder}/{name}", content))
+    return f"{folder}/{PAGE}"
 
 
 def summarise(night: Night) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def score_chunks(
             done |= records
             bar.advance(sum(record.rows for record in records.values()))
             left = [chunk for chunk in part if chunk.number not in records]
+            if until is not None and left and time.time() >= until:
+                return done
             for number, rows, seconds in _finished(left, assignment, crew):
                 if until is not None and time.time() >= until:
                     return done

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from beholder.catalog.patience import patiently
 from beholder.catalog.rows import score_rows
 from beholder.items import Failure, FailureCode, Item
 from beholder.items import Score as ItemScore
@@ -60,7 +61,8 @@ class Decode:
         spec: what the backbone wants to see.
         limits: on each item.
         settle: leave out what needs no look: bytes of a sha256 that the row's ``known_sha256``
-            names, and bytes that an earlier row of the same call has under the same kind.
+            or ``likely_sha256`` names, and bytes that an earlier row of the same call has under
+            the same kind.
         timeout_s: seconds that decoding one item may take.
     """
 
@@ -75,10 +77,12 @@ class Decode:
         """The rows in their order with their pixels, or their failures, some at a time."""
         made: list[dict[str, Any]] = []
         start = held = 0
-        known = _column(rows, "known_sha256")
+        known = zip(
+            *(_column(rows, name) for name in ("known_sha256", "likely_sha256")), strict=True
+        )
         earlier: dict[tuple[str, str | None], Failure | None] = {}
-        for at, (item, fetched) in enumerate(self._fetched(rows)):
-            made.append(self._row(item, fetched, known[at], earlier))
+        for at, ((item, fetched), its) in enumerate(zip(self._fetched(rows), known, strict=True)):
+            made.append(self._row(item, fetched, its, earlier))
             held += len(made[-1].get("pixels", b""))
             if held >= BATCH_BYTES:
                 yield _with(rows.slice(start, len(made)), made)
@@ -107,13 +111,13 @@ class Decode:
         self,
         item: Item,
         fetched: Fetched | Failure,
-        known: str | None,
+        known: tuple[str | None, ...],
         earlier: dict[tuple[str, str | None], Failure | None],
     ) -> dict[str, Any]:
         if isinstance(fetched, Failure):
             return _failed(fetched)
         bytes_ = {"sha256": fetched.sha256, "etag": fetched.etag, "bytes_read": len(fetched.data)}
-        if self._settle and fetched.sha256 == known:
+        if self._settle and fetched.sha256 in known:
             misnamed = self._stage.misnamed(item, fetched)
             return _failed(misnamed) | bytes_ if misnamed else _settled("known") | bytes_
         key = (fetched.sha256, item.kind)
@@ -204,7 +208,7 @@ class Score:
         self, scorer: str, tasks: tuple[str, ...] | None, device: str, threads: int
     ) -> None:
         torch.set_num_threads(threads)
-        self._scorer = load_scorer(scorer, device)
+        self._scorer = patiently(lambda: load_scorer(scorer, device))
         self._tasks = tasks
 
     def __call__(self, rows: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ and size) come along with the newest of them.
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from beholder.catalog.buckets import Buckets, conform, query, stream
-from beholder.catalog.changes import SETTLED, WANTED, Rules, compare
+from beholder.catalog.changes import SCORED, SETTLED, TWIN, WANTED, Rules, compare, scored_bytes
 from beholder.catalog.manifest_files import MANIFEST, ManifestFiles
 from beholder.catalog.snapshot import Snapshot
 from beholder.catalog.tables import ITEMS, PLANNED
@@ -50,12 +50,14 @@ class Survey:
         items: in the manifest.
         wanted: rows of ``WANTED``, a Parquet file on scratch disk.
         settled: rows of ``SETTLED``, the same.
+        scored: rows of ``SCORED``, the same: all that a snapshot's scores still count for.
     """
 
     counts: Mapping[str, int]
     items: int
     wanted: Path
     settled: Path
+    scored: Path
 
     def cut(self, most: int | None) -> Cut:
         """The condition that takes the ``most`` first items of the sample; None takes it whole."""
@@ -136,9 +138,8 @@ class Survey:
         """Taken items in the order of the chunks: columns of ``PLANNED`` without ``chunk``, and
         ``twins``, how many have likely the same bytes, with ``twin``, one number for those.
         """
-        yield from stream(
-            _ORDERED.format(wanted=_scan(self.wanted), where=cut.where), STREAMED_ROWS, cut=cut.cut
-        )
+        files = {"wanted": _scan(self.wanted), "scored": _scan(self.scored)}
+        yield from stream(_ORDERED.format(**files, where=cut.where), STREAMED_ROWS, cut=cut.cut)
 
     def settled_rows(self, cut: Cut, rows: int) -> Iterator[pa.Table]:
         """New state rows of items that are not looked at, of schema ``ITEMS``."""
@@ -176,20 +177,24 @@ def survey(
 ) -> Iterator[Survey]:
     """Holds a manifest against the state, a bucket in memory at a time.
 
-    Scratch disk holds the manifest's rows, then those that are wanted: about 200 bytes each.
+    Scratch disk holds the manifest's rows, then those that are wanted, about 200 bytes each, and
+    some 80 bytes of each item that has scores.
 
     Raises:
         ManifestError: a row is refused, an item_id occurs twice, or a file changed meanwhile.
         StorageError: the storage can't be used.
     """
     with tempfile.TemporaryDirectory(prefix="beholder-plan-") as scratch:
-        wanted, settled = Path(scratch) / "wanted.parquet", Path(scratch) / "settled.parquet"
+        paths = {name: Path(scratch) / f"{name}.parquet" for name in _FILES}
         counts: Counter[str] = Counter()
         with (
             tempfile.TemporaryDirectory(dir=scratch) as folder,
-            pq.ParquetWriter(wanted, WANTED, compression="lz4") as wanted_file,
-            pq.ParquetWriter(settled, SETTLED, compression="lz4") as settled_file,
+            ExitStack() as opened,
         ):
+            files = {
+                name: opened.enter_context(pq.ParquetWriter(paths[name], schema, compression="lz4"))
+                for name, schema in _FILES.items()
+            }
             rows = Buckets(Path(folder), buckets, "item_id", MANIFEST.append(_ROW))
             for table in manifest.batches():
                 rows.add(table)
@@ -201,10 +206,12 @@ def survey(
                 said, state = erased.without(said), erased.without(state_of(parent, bucket))
                 counts["erased"] += listed - said.num_rows
                 changes = compare(said, state, bucket, rules)
-                wanted_file.write_table(changes.wanted)
-                settled_file.write_table(changes.settled)
+                files["wanted"].write_table(changes.wanted)
+                files["settled"].write_table(changes.settled)
+                if rules.comparable:
+                    files["scored"].write_table(scored_bytes(state))
                 counts.update(changes.counts)
-        yield Survey(counts, manifest.rows, wanted, settled)
+        yield Survey(counts, manifest.rows, **paths)
 
 
 def state_of(parent: Snapshot | None, bucket: int) -> pa.Table:
@@ -212,21 +219,30 @@ def state_of(parent: Snapshot | None, bucket: int) -> pa.Table:
     return ITEMS.empty_table() if parent is None else parent.items(bucket)
 
 
+_FILES = {"wanted": WANTED, "settled": SETTLED, "scored": SCORED}
 _ROW = pa.field("row", pa.int64())
 _ORDER = "order by late, age, item_id"
 
 _ORDERED = (
-    """
+    f"""
 with taken as not materialized (
-  select *, md5_number_lower(etag || '/' || size) as twin from {wanted} where {where}
+  select *, {TWIN} as twin from {{wanted}} where {{where}}
 ), twins as (
   select twin, count(*) as twins, min((late, age)) as place
   from taken where twin is not null group by twin having count(*) > 1
+), likely as (
+  select twin, kind, min(sha256) as likely_sha256
+  from {{scored}} where twin in (select twin from taken) group by all
 )
 select """
-    + ", ".join(name for name in PLANNED.names if name != "chunk")
+    + ", ".join(
+        "likely_sha256" if name == "likely_sha256" else f"taken.{name}"
+        for name in PLANNED.names
+        if name != "chunk"
+    )
     + """, coalesce(twins, 1) as twins, twins.twin as twin
 from taken left join twins on taken.twin = twins.twin
+  left join likely on taken.twin = likely.twin and taken.kind = likely.kind
 order by coalesce(place, (late, age)), twins.twin, item_id
 """
 )

@@ -57,6 +57,8 @@ PLANNED = pa.schema(
         *ITEM_FIELDS[:8],  # item_id .. size: as the manifest has them now
         pa.field("change", pa.string()),  # one of WORK
         pa.field("known_sha256", pa.string()),  # bytes with this hash have scores already
+        # Another item's bytes of the same etag, size and kind had this hash, and have scores.
+        pa.field("likely_sha256", pa.string()),
         pa.field("attempts", pa.int32()),  # before this run
         pa.field("chunk", pa.int32()),
     ]
