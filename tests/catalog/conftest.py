@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
+import hashlib
 import io
 import random
 import struct
+import subprocess
 import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,13 +25,16 @@ from aiohttp import web
 from PIL import Image
 from yarl import URL
 
+from beholder.catalog.config import NightlyConfig
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.scoring_pass import Assignment, Chunk
+from beholder.catalog.snapshot import open_snapshot
 from beholder.catalog.tables import PLANNED
 from beholder.media.storage import write_bytes
 from beholder.scoring import Scorer
 
 RUN = RunId("2026-11-20")
+ACCEPT = {"panel": "an untrained scorer has none", "mass": "it is untrained"}
 FAULTS = ("500", "503", "hang", "short", "reset", "lost answer")
 
 
@@ -133,6 +139,17 @@ def hostile(
     ]
 
 
+@pytest.fixture(scope="session")
+def slow_picture() -> bytes:
+    """A progressive JPEG of 0.8 MB and 98 megapixels that says the same 8,000 times.
+
+    Each scan is 60 bytes and takes a decoder a walk over the whole picture: minutes in all.
+    """
+    grey = _encoded(Image.new("L", (9900, 9900), 128), "JPEG", progressive=True, quality=50)
+    scans = [at for at in range(len(grey)) if grey.startswith(b"\xff\xda", at)]
+    return grey[: scans[1]] + 8000 * grey[scans[1] : scans[2]] + grey[scans[1] :]
+
+
 def _encoded(image: Image.Image, name: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, name, **options)
@@ -183,6 +200,124 @@ def _png_header(width: int, height: int) -> bytes:
     )
 
 
+class Uploads:
+    """What a platform has in its bucket, and the manifest that lists it."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.manifest = f"{root}/manifest.parquet"
+        self.rows: dict[str, dict] = {}
+
+    def put(self, name: str, data: bytes, kind: str = "image") -> None:
+        uri = f"{self.root}/media/{name}"
+        write_bytes(uri, data)
+        about = {"kind": kind, "owner": f"user-{len(self.rows) % 3}", "segment": "phone"}
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        self.rows[name] = about | {"item_id": name, "uri": uri, "etag": etag, "size": len(data)}
+
+    def list(self) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(list(self.rows.values())), sink)
+        write_bytes(self.manifest, sink.getvalue().to_pybytes())
+
+
+@pytest.fixture(scope="session")
+def new_uploads() -> type[Uploads]:
+    """The class: other files can't import this one."""
+    return Uploads
+
+
+@dataclass(frozen=True)
+class Content:
+    """What readers of a catalog see.
+
+    Attributes:
+        scores: probabilities by item and task.
+        states: state, failure's code and sha256 by item.
+    """
+
+    scores: dict[tuple[str, str], list[float]]
+    states: dict[str, tuple[str, str | None, str | None]]
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[[str], Content]:
+    """``look(catalog)`` is what readers see."""
+
+    def seen(catalog: str) -> Content:
+        rows = pa.concat_tables(open_snapshot(catalog).rows()).to_pylist()
+        scores = {(r["item_id"], r["task"]): r["probs"] for r in rows if r["task"] is not None}
+        about = ("state", "failure_code", "sha256")
+        return Content(scores, {r["item_id"]: tuple(r[name] for name in about) for r in rows})
+
+    return seen
+
+
+@pytest.fixture(scope="session")
+def night(scorer_folder: str) -> Callable[..., NightlyConfig]:
+    """``night(uploads, date)`` is the config of a night with chunks of four."""
+
+    def made(uploads: Uploads, date: str, **fields: object) -> NightlyConfig:
+        given = {
+            "catalog": f"{uploads.root}/catalog",
+            "manifest": uploads.manifest,
+            "scorer": scorer_folder,
+            "logical_date": date,
+            "buckets": 4,
+            "chunk": 4,
+            "lease_seconds": 2.0,
+            "audit": {"accept": ACCEPT},
+        }
+        return NightlyConfig.model_validate(given | fields)
+
+    return made
+
+
+class Stop:
+    """A request at which a proxy waits until the test says how it goes on.
+
+    Args:
+        part: of the path, by which it is known; only PUT requests are.
+        count: how many of them pass before it.
+        after: whether it is held when the store has done it, and before its answer.
+    """
+
+    def __init__(self, part: str, count: int = 0, after: bool = False) -> None:
+        self.after = after
+        self._part, self._left = part, count
+        self._reached, self._decided = threading.Event(), threading.Event()
+        self._goes_on = True
+
+    def meets(self, request: web.Request) -> bool:
+        """Whether this is the one; called once a request."""
+        if request.method != "PUT" or self._part not in request.path:
+            return False
+        self._left -= 1
+        return self._left == -1
+
+    async def hold(self) -> bool:
+        """Returns when the test has spoken: whether the request goes on."""
+        self._reached.set()
+        assert await asyncio.to_thread(self._decided.wait, 300)
+        return self._goes_on
+
+    def reached(self, process: subprocess.Popen) -> None:
+        """Returns when the request has come, which a process is to make."""
+        assert self.reached_or_ended(process), process.communicate()[0][-6000:]
+
+    def reached_or_ended(self, process: subprocess.Popen) -> bool:
+        """Returns when the request has come; false where the process has ended without it."""
+        while not self._reached.wait(1):
+            if process.poll() is not None:
+                return False
+        return True
+
+    def decide(self, goes_on: bool) -> None:
+        """Lets the request go on, or cuts its connection."""
+        self._goes_on = goes_on
+        self._decided.set()
+
+
 class FaultProxy:
     """An S3 on loopback that hands requests on to another, and spoils some of them.
 
@@ -197,6 +332,8 @@ class FaultProxy:
         endpoint: ``http://127.0.0.1:PORT``.
         gets: GET requests that were answered in full, by path.
         spoiled: by fault.
+        stops: requests that are held.
+        denied: part of the paths that nobody may read; None for none.
     """
 
     def __init__(
@@ -210,6 +347,8 @@ class FaultProxy:
         self.share, self.faults, self.hang_s = share, faults, hang_s
         self.gets: Counter[str] = Counter()
         self.spoiled: Counter[str] = Counter()
+        self.stops: list[Stop] = []
+        self.denied: str | None = None
         self.endpoint = ""
         self._upstream = upstream
         self._random = random.Random(seed)
@@ -248,8 +387,13 @@ class FaultProxy:
         if fault is not None:
             self.spoiled[fault] += 1
         assert request.transport is not None
-        if fault in ("500", "503"):
-            code = {"500": "InternalError", "503": "SlowDown"}[fault]
+        stop = next((stop for stop in self.stops if stop.meets(request)), None)
+        if stop is not None and not stop.after and not await stop.hold():
+            fault = "reset"
+        if self.denied is not None and self.denied in request.path:
+            fault = "403"
+        if fault in ("403", "500", "503"):
+            code = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}[fault]
             text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
             return web.Response(status=int(fault), text=text, content_type="application/xml")
         if fault == "hang":
@@ -263,6 +407,8 @@ class FaultProxy:
         headers = {k: v for k, v in request.headers.items() if k not in skip}  # Host is signed
         async with self._client.request(request.method, url, headers=headers, data=body) as got:
             data = await got.read()
+            if stop is not None and stop.after and not await stop.hold():
+                fault = "lost answer"
             if fault == "lost answer":
                 request.transport.abort()
                 return web.Response()
@@ -283,3 +429,9 @@ class FaultProxy:
 def fault_proxy() -> type[FaultProxy]:
     """The class: other files can't import this one."""
     return FaultProxy
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> type[Stop]:
+    """The class."""
+    return Stop

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,14 +18,13 @@ import torch
 
 from beholder.backbones.pocket.model import Pocket
 from beholder.backbones.pocket.preprocess import default_tokenizer
-from beholder.catalog.config import NightlyConfig
+from beholder.catalog import nightly as module
 from beholder.catalog.head import read_head, roll_back
 from beholder.catalog.history import explain_item
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.ledger import committed
+from beholder.catalog.ledger import Commit, committed
 from beholder.catalog.nightly import run_night
 from beholder.catalog.session import connect
-from beholder.catalog.snapshot import open_snapshot
 from beholder.config import dump_config
 from beholder.items import Item
 from beholder.local_stack import ObjectStore, RayCluster
@@ -33,7 +32,6 @@ from beholder.media.storage import read_bytes, write_bytes
 from beholder.readouts import LevelReadout
 from beholder.scoring import Scorer
 
-ACCEPT = {"panel": "an untrained scorer has none", "mass": "it is untrained"}
 FIRST, SECOND, THIRD = "2026-11-20", "2026-11-21", "2026-11-22"
 
 
@@ -46,53 +44,17 @@ def connected(ray_cluster: RayCluster, project: Path) -> Iterator[None]:
     ray.shutdown()
 
 
-class Uploads:
-    """What a platform has in its bucket, and the manifest that lists it."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.manifest = f"{root}/manifest.parquet"
-        self.rows: dict[str, dict] = {}
-
-    def put(self, name: str, data: bytes, item_id: str | None = None) -> None:
-        uri = f"{self.root}/media/{name}"
-        write_bytes(uri, data)
-        about = {"kind": "image", "owner": f"user-{len(self.rows) % 3}", "segment": "phone"}
-        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        item = item_id or name
-        self.rows[item] = about | {"item_id": item, "uri": uri, "etag": etag, "size": len(data)}
-
-    def list(self) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(self.rows.values())), sink)
-        write_bytes(self.manifest, sink.getvalue().to_pybytes())
-
-
 @pytest.fixture
-def night(connected: None, scorer_folder: str) -> Callable[..., NightlyConfig]:
-    """``night(uploads, date)`` is the config of a night with chunks of four."""
-
-    def made(uploads: Uploads, date: str, **fields: object) -> NightlyConfig:
-        given = {
-            "catalog": f"{uploads.root}/catalog",
-            "manifest": uploads.manifest,
-            "scorer": scorer_folder,
-            "logical_date": date,
-            "buckets": 4,
-            "chunk": 4,
-            "lease_seconds": 2.0,
-            "audit": {"accept": ACCEPT},
-        }
-        return NightlyConfig.model_validate(given | fields)
-
-    return made
-
-
-@pytest.fixture
-def uploads(s3: ObjectStore, pictures: list[bytes], request: pytest.FixtureRequest) -> Uploads:
+def uploads(
+    connected: None,
+    s3: ObjectStore,
+    pictures: list[bytes],
+    new_uploads: type,
+    request: pytest.FixtureRequest,
+):
     """Twelve pictures, one of them twice, one that is none."""
     name = hashlib.md5(request.node.name.encode(), usedforsecurity=False).hexdigest()[:8]
-    made = Uploads(f"s3://{s3.bucket}/night/{name}")
+    made = new_uploads(f"s3://{s3.bucket}/night/{name}")
     for at in range(12):
         made.put(f"{at:02d}.jpg", pictures[at])
     made.put("twin.jpg", pictures[0])
@@ -101,44 +63,27 @@ def uploads(s3: ObjectStore, pictures: list[bytes], request: pytest.FixtureReque
     return made
 
 
-def scores(catalog: str) -> dict[tuple[str, str], list[float]]:
-    """Probabilities by item and task, as a reader sees them."""
-    found = {}
-    for table in open_snapshot(catalog).rows():
-        for row in table.to_pylist():
-            if row["task"] is not None:
-                found[row["item_id"], row["task"]] = row["probs"]
-    return found
-
-
-def states(catalog: str) -> dict[str, tuple[str, str | None]]:
-    """Each item's state and failure."""
-    snapshot = open_snapshot(catalog)
-    tables = [snapshot.items(bucket) for bucket in range(snapshot.record.buckets)]
-    rows = pa.concat_tables(tables).to_pylist()
-    return {row["item_id"]: (row["state"], row["failure_code"]) for row in rows}
-
-
 def test_nights_follow_each_other(
-    uploads: Uploads, night: Callable, pictures: list[bytes], small_scorer: Scorer
+    uploads, night: Callable, look: Callable, pictures: list[bytes], small_scorer: Scorer
 ) -> None:
     first = night(uploads, FIRST)
     outcome = run_night(first)
     assert (outcome.name, outcome.exit_code) == ("published", 0)
-    seen = states(first.catalog)
+    before = look(first.catalog)
+    found, seen = before.scores, before.states
     assert seen.keys() == uploads.rows.keys()
-    assert seen["page.jpg"] == ("failed", "decode.unsupported")
-    assert {s for name, (s, _) in seen.items() if name != "page.jpg"} == {"scored"}
-    found = scores(first.catalog)
+    assert seen["page.jpg"][:2] == ("failed", "decode.unsupported")
+    assert {about[0] for name, about in seen.items() if name != "page.jpg"} == {"scored"}
     assert found["twin.jpg", "quality"] == found["00.jpg", "quality"]
     for at, score in enumerate(small_scorer.score([Item(str(i), pictures[i]) for i in range(12)])):
         for task, said in score.tasks.items():
             assert found[f"{at:02d}.jpg", task] == pytest.approx(said.probs, abs=1e-5)
-    page = read_bytes(f"{Layout(first.catalog).run(RunId(FIRST))}/report.html").decode()
+    layout = Layout(first.catalog)
+    page = read_bytes(f"{layout.run(RunId(FIRST))}/report.html").decode()
     assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
 
     again = run_night(first)
-    assert (again.name, again.exit_code) == ("standing", 0)
+    assert (again.name, again.exit_code, again.report) == ("standing", 0, None)
     assert again.record.encode() == outcome.record.encode()
 
     uploads.put("00.jpg", pictures[20])
@@ -150,21 +95,23 @@ def test_nights_follow_each_other(
     counts = outcome.record.counts
     expected = {"new": 1, "changed": 1, "removed": 1, "unchanged": 12, "retried": 0}
     assert {name: counts[name] for name in expected} == expected
-    later = scores(second.catalog)
+    later = look(second.catalog).scores
     assert later["00.jpg", "quality"] != found["00.jpg", "quality"]
     assert later["twin.jpg", "quality"] == found["twin.jpg", "quality"]
     assert later["new.jpg", "quality"] == found["01.jpg", "quality"]
+    [commit] = committed(layout, RunId(SECOND), [0]).values()
+    assert (commit.rows, commit.scored, commit.known) == (2, 1, 1), "known bytes aren't looked at"
     assert ("05.jpg", "quality") not in later
     said = explain_item(second.catalog, "00.jpg")
     assert {event.run for event in said.history} == {f"{FIRST}.0", f"{SECOND}.0"}
 
-    roll_back(Layout(second.catalog), None, "a test")
-    assert scores(second.catalog) == found
+    roll_back(layout, None, "a test")
+    assert look(second.catalog) == before
 
 
 @pytest.mark.parametrize("how", ["deleted", "doubled"])
 def test_a_row_that_a_hand_took_or_added_is_named(
-    how: str, uploads: Uploads, night: Callable, monkeypatch: pytest.MonkeyPatch
+    how: str, uploads, night: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once in the file alone, which its record contradicts, and once with the record mended."""
     config = night(uploads, FIRST)
@@ -195,26 +142,29 @@ def test_a_row_that_a_hand_took_or_added_is_named(
 
 
 def test_a_limit_is_a_partial_night_and_drift_is_refused_until_somebody_accepts(
-    uploads: Uploads, night: Callable
+    uploads, night: Callable, look: Callable
 ) -> None:
     limited = night(uploads, FIRST, limit=5)
     outcome = run_night(limited)
     assert (outcome.name, outcome.exit_code) == ("partial", 4)
     assert sum(outcome.record.counts.get(name, 0) for name in ("scored", "failed")) == 5
-    strict = night(uploads, SECOND, audit={"accept": {"panel": ACCEPT["panel"]}})
+    strict = night(uploads, SECOND, audit={"accept": {"panel": "an untrained scorer has none"}})
     refused = run_night(strict)
     assert (refused.name, refused.exit_code, refused.refused) == ("refused", 3, ("mass",))
     head = read_head(Layout(strict.catalog))
     assert head is not None and head.snapshot == f"{FIRST}.0"
     accepted = run_night(night(uploads, SECOND))
     assert accepted.name == "published"
-    assert states(strict.catalog).keys() == uploads.rows.keys()
+    assert look(strict.catalog).states.keys() == uploads.rows.keys()
 
 
 @pytest.mark.e2e
 def test_a_new_scorer_fills_a_shadow_and_takes_over(
+    connected: None,
     s3: ObjectStore,
     night: Callable,
+    new_uploads: type,
+    look: Callable,
     pictures: list[bytes],
     small_scorer: Scorer,
     project: Path,
@@ -229,7 +179,7 @@ def test_a_new_scorer_fills_a_shadow_and_takes_over(
     other = Scorer(backbone, LevelReadout(), small_scorer.tasks, "brief")
     other.save(tmp_path / "other")
     assert other.fingerprint != small_scorer.fingerprint
-    uploads = Uploads(f"s3://{s3.bucket}/succession")
+    uploads = new_uploads(f"s3://{s3.bucket}/succession")
     for at in range(25):
         uploads.put(f"{at:02d}.jpg", pictures[at])
     uploads.put("page.jpg", b"<!doctype html><html></html>")
@@ -260,16 +210,16 @@ def test_a_new_scorer_fills_a_shadow_and_takes_over(
     shadow = {"scorer": str(tmp_path / "other")}
     code, text = nightly(FIRST, shadow=shadow | {"limit": 10})
     assert code == 0 and f"shadow: {FIRST}.0 is published (partial)" in text, text
-    first = scores(catalog)
+    first = look(catalog).scores
     code, text = promote()
     assert code == 3 and "of the items that readers see scores of" in text, text
-    assert scores(catalog) == first
+    assert look(catalog).scores == first
     code, text = nightly(SECOND, scorer="current", shadow=shadow)
     assert code == 0 and f"shadow: {SECOND}.0 is published (published)" in text, text
     code, text = promote()
     assert code == 0 and f"readers see {SECOND}.1 now" in text, text
 
-    found = scores(catalog)
+    found = look(catalog).scores
     assert found.keys() == first.keys()
     for at, score in enumerate(other.score([Item(str(i), pictures[i]) for i in range(25)])):
         for task, said in score.tasks.items():
@@ -278,139 +228,30 @@ def test_a_new_scorer_fills_a_shadow_and_takes_over(
     assert code == 2 and "set scorer=current" in text, text
     code, text = nightly(THIRD, scorer="current", shadow=shadow)
     assert code == 0 and "26 unchanged" in text and "take `shadow` out" in text, text
-    assert scores(catalog) == found
+    assert look(catalog).scores == found
     code, text = job("rollback.py", "--set", f"catalog={catalog}", "--set", f"to={SECOND}.0")
     assert code == 0 and f"({small_scorer.fingerprint}) again" in text, text
-    assert scores(catalog) == first
+    assert look(catalog).scores == first
 
 
-DRIVER = """
-import os, signal, sys
-from beholder.catalog import head, ledger, nightly, plan
-from beholder.catalog.config import NightlyConfig
-from beholder.catalog.session import connect
+def test_a_deadline_runs_from_the_plan_on(
+    night: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs a night again that was killed gives it no further hours."""
+    ends: list[float | None] = []
 
-config = NightlyConfig.model_validate_json(sys.stdin.read())
-point, left = sys.argv[1], int(sys.argv[2])
+    def scored(*given: Any) -> dict[int, Commit]:
+        ends.append(given[-1])
+        return {}
 
-def dies(room, name):
-    kept = getattr(room, name)
-    def call(*given, **named):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return kept(*given, **named)
-    setattr(room, name, call)
-
-where = {
-    "plan": (plan, "create"),  # its files are written, plan.json is not
-    "commit": (ledger, "create"),  # a data file is written, its record is not
-    "audit": (nightly, "audit"),  # the snapshot's files are written, nothing names them
-    "record": (head, "_advance"),  # the snapshot is recorded, HEAD is not moved
-    "report": (nightly, "make_report"),  # HEAD is moved
-}
-if point in where:
-    dies(*where[point])
-print(nightly.run_night(config).name)
-"""
-
-
-class Reader:
-    """Looks at a catalog over and over; what it sees is always one whole snapshot."""
-
-    def __init__(self, catalog: str) -> None:
-        self._catalog, self._done = catalog, threading.Event()
-        self.seen: dict[str, set[str]] = {}
-        self.errors: list[BaseException] = []
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> "Reader":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._done.wait(0.2):
-            try:
-                if read_head(Layout(self._catalog)) is None:
-                    continue
-                snapshot = open_snapshot(self._catalog)
-                tables = [t.select(["item_id", "task", "mean"]) for t in snapshot.rows()]
-                content = repr(sorted(map(str, pa.concat_tables(tables).to_pylist())))
-                self.seen.setdefault(str(snapshot.id), set()).add(content)
-            except BaseException as error:
-                self.errors.append(error)
-
-
-def drive(config: NightlyConfig, point: str, after: int, project: Path) -> subprocess.Popen:
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, point, str(after)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(project / "platform")},
+    monkeypatch.setattr(module, "score_chunks", scored)
+    made_at = datetime.now(UTC) - timedelta(hours=3)
+    plan: Any = SimpleNamespace(
+        run=f"{FIRST}.0", fingerprint="f", made_at=made_at, chunks=lambda: iter(())
     )
-    assert process.stdin is not None
-    process.stdin.write(config.model_dump_json())
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
-def killed(config: NightlyConfig, point: str, after: int, project: Path) -> None:
-    process = drive(config, point, after, project)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, errors[-3000:]
-
-
-def assert_night_survives(
-    point: str, after: int, uploads: Uploads, night: Callable, pictures: list[bytes], project: Path
-) -> None:
-    """The second night dies; a reader that polls, and the one that goes on, see nothing of it."""
-    first = night(uploads, FIRST)
-    assert run_night(first).name == "published"
-    for at in range(20, 32):
-        uploads.put(f"{at}.jpg", pictures[at])
-    uploads.put("00.jpg", pictures[40])
-    uploads.list()
-    whole = night(uploads, SECOND, catalog=f"{first.catalog}-whole")
-    assert run_night(night(uploads, SECOND, catalog=whole.catalog)).name == "published"
-    second = night(uploads, SECOND)
-    with Reader(second.catalog) as reader:
-        killed(second, point, after, project)
-        outcome = run_night(second.model_copy(update={"take_over": True}))
-    assert outcome.name == ("standing" if point in ("record", "report") else "published")
-    assert not reader.errors
-    assert set(reader.seen) <= {f"{FIRST}.0", f"{SECOND}.0"}
-    assert all(len(contents) == 1 for contents in reader.seen.values())
-    got, expected = scores(second.catalog), scores(whole.catalog)
-    assert got.keys() == expected.keys()
-    for key, probs in expected.items():
-        assert got[key] == pytest.approx(probs, abs=1e-6)
-    assert states(second.catalog) == states(whole.catalog)
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize(
-    ("point", "after"),
-    [
-        *(("plan", 0), ("commit", 0), ("commit", 2), ("commit", 3)),
-        *(("audit", 0), ("record", 0), ("report", 0)),
-    ],
-    ids=lambda value: str(value),
-)
-def test_a_killed_driver_is_gone_on_with(
-    point: str,
-    after: int,
-    uploads: Uploads,
-    night: Callable,
-    pictures: list[bytes],
-    project: Path,
-) -> None:
-    """At 10, 50 and 99% of the chunks, between data file and record, around publication."""
-    assert_night_survives(point, after, uploads, night, pictures, project)
+    uploads: Any = SimpleNamespace(root=str(tmp_path), manifest="none")
+    outline: Any = SimpleNamespace(pixels=None)
+    lease: Any = None
+    module._score(night(uploads, FIRST, deadline_hours=5), plan, None, outline, lease)
+    module._score(night(uploads, FIRST), plan, None, outline, lease)
+    assert ends == [pytest.approx(made_at.timestamp() + 5 * 3600), None]
