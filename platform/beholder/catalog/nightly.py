@@ -68,9 +68,8 @@ def say(outcome: Outcome) -> str:
     """How a night ended, for whoever started it."""
     record = outcome.record
     if outcome.name == "standing":
-        lines = [f"{record.id} was published before: nothing was done"]
         if outcome.report is None:
-            return lines[0]
+            return f"{record.id} was published before: nothing was done"
         lines = [f"{record.id} was published before, and its report was missing"]
     elif outcome.name == "refused":
         lines = [f"{record.id} is REFUSED: readers see what they saw"]
