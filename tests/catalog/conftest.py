@@ -387,7 +387,8 @@ class FaultProxy:
         if fault is not None:
             self.spoiled[fault] += 1
         assert request.transport is not None
-        stop = next((stop for stop in self.stops if stop.meets(request)), None)
+        met = [stop for stop in self.stops if stop.meets(request)]  # all of them count
+        stop = met[0] if met else None
         if stop is not None and not stop.after and not await stop.hold():
             fault = "reset"
         if self.denied is not None and self.denied in request.path:
