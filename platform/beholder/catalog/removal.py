@@ -281,7 +281,7 @@ def _rename(
     lease: Lease,
     done: Removed,
 ) -> set[str]:
-    """Lets records name the successors; all that records name now, by URI."""
+    """Lets records name the successors, and nothing erased; all that they name now, by URI."""
     named = set()
     for catalog in catalogs:
         layout = catalog.layout

@@ -44,13 +44,13 @@ def tell(
     """
     layout = Layout(config.catalog)
     past = last_nights(Snapshot(layout, record), config.audit.drift_nights)
-    erased = read_tombstones(layout)  # also what came while the night was at work
     audit = Audit.from_records(record.audit, record.drift, pooled(past))
+    erased = read_tombstones(layout)  # also what came while the night was at work
     night = Night(
         record=record,
         audit=audit.without(lambda item: erased.find(item) is not None),
         outcome=outcome,
-        plan={name: record.counts[name] for name in (*WORK, *KEPT)},
+        plan={name: record.counts.get(name, 0) for name in (*WORK, *KEPT)},
         commits=list(commits.values()),
         seconds=seconds,
         cost=spent_money(seconds["score"], config),
