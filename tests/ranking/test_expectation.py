@@ -171,6 +171,23 @@ def test_the_cost_of_pairs_does_not_grow_with_n(lists, monkeypatch: pytest.Monke
     assert pairs[2] == expectation.EXACT_LIMIT**2
 
 
+def test_a_list_is_binned_only_where_that_is_less_work(lists, monkeypatch) -> None:
+    """Stds over orders of magnitude have many nodes: 10,000 candidates are fewer pairs exactly."""
+    pairs = []
+
+    def counted(*arguments: np.ndarray) -> np.ndarray:
+        found = thurstone(*arguments)
+        pairs.append(found.size)
+        return found
+
+    monkeypatch.setattr(expectation, "thurstone", counted)
+    expected_rank(*lists("many_magnitudes", 6_000))
+    assert sum(pairs) == 6_000**2
+    pairs.clear()
+    expected_rank(*lists("equal_stds", 6_000))
+    assert sum(pairs) < 6_000**2
+
+
 @FORMS
 def test_a_permutation_of_the_input_permutes_the_ranks(form, lists, name: str) -> None:
     mean, std = lists(name, 300)
