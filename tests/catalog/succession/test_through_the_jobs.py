@@ -33,7 +33,7 @@ def test_a_new_scorer_fills_a_shadow_and_takes_over(
 ) -> None:
     """Two scorers and 26 items through the jobs, from the first night to a rollback."""
     torch.manual_seed(8)
-    backbone = Pocket(small_scorer.backbone.config, default_tokenizer())
+    backbone = Pocket(small_scorer.backbone.settings, default_tokenizer())
     backbone.initialise()
     for stage in backbone.abstractor.stages:
         torch.nn.init.normal_(stage.weight, std=0.3)
