@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -164,7 +163,7 @@ def serving(output: Path) -> Iterator[None]:
                 time.sleep(0.5)
             yield
         finally:
-            process.send_signal(signal.SIGINT)  # what Ctrl-C sends: it takes its apps down
+            process.terminate()  # the endpoint ends with the Ray, which is stopped next
             process.wait(60)
 
 
