@@ -1,6 +1,5 @@
 """What a ranked snapshot has beside its state: look-up files by item id, and ranks."""
 
-import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -9,9 +8,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.patience import patiently
 from beholder.catalog.record import CatalogError, Stored, read_if_there
-from beholder.media.storage import read_bytes
+from beholder.catalog.state_files import read_checked
 
 RANKS = pa.schema(
     [
@@ -99,15 +97,8 @@ def read_part(layout: Layout, part: Part) -> bytes:
         CatalogError: it is not the file that was written.
         StorageError: it can't be read.
     """
-    uri = layout.absolute(part.path)
-    data = patiently(lambda: read_bytes(uri))
-    found = hashlib.sha256(data).hexdigest()
-    if found != part.sha256:
-        raise CatalogError(
-            f"{uri}: its sha256 is {found}, not {part.sha256} as recorded: it was changed or "
-            "damaged; remove the record of these ranks and run jobs/rank_catalog.py again"
-        )
-    return data
+    remedy = "remove the record of these ranks and run jobs/rank_catalog.py again"
+    return read_checked(layout.absolute(part.path), part.sha256, remedy)
 
 
 def read_ranks(layout: Layout, record: RankRecord, rule: str) -> Iterator[pa.Table]:

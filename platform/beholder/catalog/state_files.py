@@ -19,15 +19,31 @@ def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) 
         CatalogError: it is not the file that was written.
         StorageError: it can't be read.
     """
-    uri = layout.absolute(file.path)
+    remedy = "restore it, or roll back to a snapshot that doesn't name it"
+    data = read_checked(layout.absolute(file.path), file.sha256, remedy)
+    return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def read_checked(uri: str, sha256: str, remedy: str) -> bytes:
+    """The bytes of a file that a record names.
+
+    Args:
+        uri: of the file.
+        sha256: as recorded, hexadecimal.
+        remedy: for whoever finds it changed.
+
+    Raises:
+        CatalogError: it is not the file that was written.
+        StorageError: it can't be read.
+    """
     data = patiently(lambda: read_bytes(uri))
     found = hashlib.sha256(data).hexdigest()
-    if found != file.sha256:
+    if found != sha256:
         raise CatalogError(
-            f"{uri}: its sha256 is {found}, not {file.sha256} as recorded: it was changed or "
-            "damaged; restore it, or roll back to a snapshot that doesn't name it"
+            f"{uri}: its sha256 is {found}, not {sha256} as recorded: it was changed or damaged; "
+            f"{remedy}"
         )
-    return pq.read_table(pa.BufferReader(data), columns=columns)
+    return data
 
 
 def store_file(layout: Layout, uri: str, rows: pa.Table, deltas: bool) -> File:

@@ -101,7 +101,7 @@ class Trial:
     async def _pair(self, answers: Answers, ask: Callable[[], Awaitable[Answers]]) -> None:
         try:
             theirs = await ask()
-        except Exception as error:
+        except Exception as error:  # Whatever a candidate dies of, no client hears of it.
             self.pairs.failed += 1
             event(log, "candidate.failed", error=f"{type(error).__name__}: {error}")
             return
