@@ -70,6 +70,15 @@ class Load:
             self.failed.append(answer.text)
         return answer.status_code
 
+    async def more(self, count: int) -> None:
+        """Until so many further answers have come."""
+        goal = len(self.answers) + count
+
+        async def there() -> bool:
+            return len(self.answers) >= goal
+
+        await eventually(there, 120)
+
     async def clients(self, count: int, until: Callable[[], bool]) -> None:
         """So many clients that ask one after another."""
 
@@ -181,7 +190,7 @@ def test_engines_grow_with_the_load_and_shrink_without(
         load = Load(url, small_scorer, photos, PER_REQUEST)
         stop = False
         calm = asyncio.create_task(load.clients(2, lambda: stop))
-        await asyncio.sleep(5)
+        await load.more(10)
         assert await engines() == 1, "the load that one replica is meant for"
         more = asyncio.create_task(load.clients(6, lambda: stop))
 
@@ -189,7 +198,7 @@ def test_engines_grow_with_the_load_and_shrink_without(
             return await engines() == count
 
         grew = await eventually(lambda: has(3), 120)
-        await asyncio.sleep(5)
+        await load.more(10)
         stop = True
         await asyncio.gather(calm, more)
         stop = False
@@ -223,7 +232,7 @@ def test_a_replicas_death_fails_at_most_what_was_on_it(
         load = Load(url, small_scorer, photos, PER_REQUEST)
         stop = False
         running = asyncio.create_task(load.clients(clients, lambda: stop))
-        await asyncio.sleep(4)
+        await load.more(10)
         before = await asyncio.to_thread(pids, ray_cluster, killed)
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
@@ -233,7 +242,7 @@ def test_a_replicas_death_fails_at_most_what_was_on_it(
             return len(now) == 2 and before[0] not in now
 
         took = await eventually(replaced, 120)
-        await asyncio.sleep(2)
+        await load.more(10)
         stop = True
         await running
         print(f"\n{killed} killed, replaced in {took:.0f} s: {dict(load.statuses())}")
