@@ -1,6 +1,8 @@
 """Weights from a folder: strict about keys, and safetensors only."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from beholder.backbones.loading import INDEX, SINGLE, load_weights, make_backbone
+from beholder.backbones.loading import INDEX, SINGLE, load_weights, make_backbone, unallocated
 from beholder.backbones.mplug_owl2.model import MplugOwl2
 from beholder.backbones.pocket.model import Pocket
 from beholder.backbones.pocket.preprocess import default_tokenizer
@@ -68,7 +70,7 @@ def test_on_the_meta_device_the_file_fills_the_model(
     tmp_path: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]
 ) -> None:
     save_file({k: v.to(torch.float16) for k, v in weights.items()}, tmp_path / SINGLE)
-    with torch.device("meta"):
+    with unallocated():
         model = MplugOwl2(config)
     load_weights(model, tmp_path)
     state = model.state_dict()
@@ -141,3 +143,17 @@ def test_a_broken_index_is_refused(tmp_path: Path, config: dict[str, Any]) -> No
     (tmp_path / INDEX).write_text("{}")
     with pytest.raises(ValueError, match="is not an index of weights"):
         loads(tmp_path, config)
+
+
+def test_an_outline_draws_no_numbers_for_which_torch_imports_its_compiler() -> None:
+    script = (
+        "import sys\n"
+        "from beholder.backbones.loading import unallocated\n"
+        "from beholder.backbones.pocket.model import Pocket, PocketConfig\n"
+        "from beholder.backbones.pocket.preprocess import default_tokenizer\n"
+        "with unallocated():\n"
+        "    model = Pocket(PocketConfig(), default_tokenizer())\n"
+        "assert all(p.is_meta for p in model.parameters())\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

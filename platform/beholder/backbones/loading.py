@@ -1,12 +1,15 @@
 """Backbones and their weights from a scorer's folder; safetensors only."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from beholder.backbones.contract import Backbone
 
@@ -17,11 +20,38 @@ IGNORED_SUFFIX = "rotary_emb.inv_freq"
 """Older files store the rotary frequencies, which follow from the config."""
 
 
+class _Uninitialised(TorchFunctionMode):
+    """``torch.nn.init`` leaves tensors as they are."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
+@contextmanager
+def unallocated() -> Iterator[None]:
+    """What is made inside is on the meta device: it has shapes, and no memory.
+
+    Nothing is initialised either: drawing numbers for the meta device would import a compiler,
+    which takes seconds.
+    """
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
 def make_backbone(config: Mapping[str, Any], tokenizer: Path) -> Backbone:
     """The backbone that ``config.json`` names, with fresh weights.
 
-    Inside ``with torch.device("meta")`` nothing is allocated and :func:`load_weights` puts the
-    file's own tensors in place.
+    Inside :func:`unallocated` nothing is allocated and :func:`load_weights` puts the file's own
+    tensors in place.
 
     Raises:
         ValueError: no such backbone, or one whose config or tokenizer is incomplete.

@@ -18,7 +18,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from beholder.backbones import Backbone
-from beholder.backbones.loading import check_complete, check_tensor, make_backbone, read_shard
+from beholder.backbones.loading import (
+    check_complete,
+    check_tensor,
+    make_backbone,
+    read_shard,
+    unallocated,
+)
 from beholder.scoring.fingerprint import weights_hash
 from beholder.scoring.folder import ADAPTER, ScorerError, read_scorer_file
 from beholder.scoring.scorer import Scorer, save_tensors
@@ -105,7 +111,7 @@ def over(base: Scorer, folder: Path) -> Scorer:
     about = _read_about(folder)
     try:
         tensors = dict(read_shard(folder / FACTORS))
-        with torch.device("meta"):
+        with unallocated():
             config = json.loads((folder / "config.json").read_text("utf-8"))
             backbone = make_backbone(config, folder / "tokenizer.json")
         _fill(backbone, base, tensors, about, folder)

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from beholder.backbones.loading import make_backbone
+from beholder.backbones.loading import make_backbone, unallocated
 from beholder.media.pixels import PixelSpec
 from beholder.media.storage import fetch_tree, list_files, open_filesystem
 from beholder.scoring.adapter import over
@@ -64,7 +62,7 @@ def outline_scorer(uri: str) -> ScorerOutline:
     with _local(uri, weights=False) as folder:
         file = read_scorer_file(folder)
         try:
-            with torch.device("meta"):
+            with unallocated():
                 config = json.loads((folder / "config.json").read_text("utf-8"))
                 pixels = make_backbone(config, folder / "tokenizer.json").spec.pixels
         except ValueError as error:

@@ -4,9 +4,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-import torch
-
 from beholder.backbones import Backbone
+from beholder.backbones.loading import unallocated
 from beholder.config import ConfigError, dump_config
 from beholder.datasets import concatenate, few_rows
 from beholder.media.storage import StorageError, exists
@@ -141,7 +140,7 @@ def _steps(config: TrainConfig, order: Order) -> list[str]:
 
 def _parameters(config: TrainConfig, backbone: Backbone) -> dict[str, tuple[int, int]]:
     """(all, trained) of each part and, last, of all; the backbone gets its adapters."""
-    with torch.device("meta"):
+    with unallocated():
         parts = freeze(backbone, config)
         readout = make_readout(config.readout.model_dump(mode="json"))
         head = readout.head(backbone.spec.hidden_size)

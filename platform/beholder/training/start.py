@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from beholder.backbones import Backbone
-from beholder.backbones.loading import load_weights, make_backbone
+from beholder.backbones.loading import load_weights, make_backbone, unallocated
 from beholder.backbones.mplug_owl2.model import MplugOwl2
 from beholder.backbones.mplug_owl2.spec import real_config
 from beholder.backbones.pocket.model import Pocket, PocketConfig
@@ -56,7 +56,7 @@ def outline_backbone(config: TrainConfig) -> Backbone:
         ConfigError: as :func:`start_backbone`, but for weights that don't fit.
         StorageError: as :func:`start_backbone`.
     """
-    with _start_folder(config, weights=False) as folder, torch.device("meta"):
+    with _start_folder(config, weights=False) as folder, unallocated():
         backbone = _made(config, folder, weights=False)
     _give_tokens(backbone, config)
     return backbone
@@ -144,7 +144,7 @@ def sketch(config: TrainConfig) -> Backbone:
     """
     wanted = config.backbone
     try:
-        with torch.device("meta"):
+        with unallocated():
             if wanted.name == "pocket":
                 pocket = Pocket(PocketConfig(**wanted.settings), default_tokenizer())
                 pocket.add_tokens(new_tokens(config))

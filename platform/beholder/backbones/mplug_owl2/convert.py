@@ -23,6 +23,7 @@ from beholder.backbones.loading import (
     check_complete,
     check_tensor,
     read_shard,
+    unallocated,
     weight_files,
 )
 from beholder.backbones.mplug_owl2.model import MplugOwl2
@@ -64,7 +65,7 @@ def convert_checkpoint(source: Path, target: Path) -> None:
         if not (source / name).is_file():
             raise ValueError(f"'{source}' lacks {name}: copy the whole official folder")
     config = _read_json(source / "config.json")
-    with torch.device("meta"):
+    with unallocated():
         model = MplugOwl2(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     shards = _shards(source)

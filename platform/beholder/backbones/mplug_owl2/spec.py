@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beholder.backbones.contract import BackboneSpec
+from beholder.backbones.loading import unallocated
 from beholder.media.pixels import PixelSpec
 
 # The mean and deviation that CLIP's pictures were normalised with; the padding is their mean.
@@ -190,7 +190,7 @@ def parameter_counts(config: Mapping[str, Any]) -> dict[str, int]:
     """
     from beholder.backbones.mplug_owl2.model import MplugOwl2
 
-    with torch.device("meta"):
+    with unallocated():
         model = MplugOwl2(config)
     counts = dict.fromkeys((*PARTS, "embeddings"), 0)
     for name, parameter in model.named_parameters():
