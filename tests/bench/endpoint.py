@@ -18,8 +18,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import yaml
@@ -28,11 +30,14 @@ from beholder.datasets.demo import Recipe
 from bench import ROOT, Row, median_row
 from bench.pipeline import Speed, bare_engine, make_pictures, save_scorer
 
+if TYPE_CHECKING:
+    from beholder.scoring import Scorer
+
 TURNS = 3
 CLIENTS = 6
 PER_REQUEST = 16
 SINGLE = 60
-"""Requests of one picture a turn, after as many direct calls."""
+"""Requests of one picture a turn, and as many direct calls between them."""
 RECIPE = Recipe(quality_per_photo=12, aesthetics_per_photo=6, clips_per_scene=0, clips_per_photo=0)
 
 
@@ -53,9 +58,9 @@ def rows() -> list[Row]:
             for _ in range(TURNS):
                 bare.append(alone.submit(bare_engine, scorer, pictures).result())
                 served.append(asyncio.run(saturate(url, pictures)))
-                alone_ms = alone.submit(direct_calls, scorer, pictures[:SINGLE]).result()
-                direct.append(alone_ms)
-                added.append(statistics.median(requests(url, pictures[:SINGLE])) - alone_ms)
+                direct_ms, served_ms = single_requests(url, alone, scorer, pictures[:SINGLE])
+                direct.append(direct_ms)
+                added.append(served_ms - direct_ms)
     return [
         median_row("bare engine", [one.rate for one in bare], "items/s"),
         median_row("endpoint", [one.rate for one in served], "items/s"),
@@ -132,31 +137,39 @@ async def saturate(url: str, pictures: list[Path]) -> Speed:
     return Speed(len(files), time.perf_counter() - begun, spent)
 
 
-def requests(url: str, pictures: list[Path]) -> list[float]:
-    """Milliseconds of requests of one picture, one after another."""
-    taken = []
+def single_requests(
+    url: str, alone: ProcessPoolExecutor, scorer: Path, pictures: list[Path]
+) -> tuple[float, float]:
+    """Median milliseconds of a direct call in a process, and of a request, of one picture each.
+
+    They take turns, picture by picture: both find the caches as the other has left them.
+    """
+    direct, served = [], []
+    alone.submit(direct_call, scorer, pictures[0].read_bytes()).result()  # it loads the scorer
     with httpx.Client(timeout=60) as http:
         for path in pictures:
-            files = [("files", (path.name, path.read_bytes()))]
+            data = path.read_bytes()
+            direct.append(alone.submit(direct_call, scorer, data).result())
             begun = time.perf_counter()
-            http.post(f"{url}/v1/score", files=files).raise_for_status()
-            taken.append(1000 * (time.perf_counter() - begun))
-    return taken
+            http.post(f"{url}/v1/score", files=[("files", (path.name, data))]).raise_for_status()
+            served.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(direct), statistics.median(served)
 
 
-def direct_calls(folder: Path, pictures: list[Path]) -> float:
-    """Median milliseconds of a direct call with a picture's bytes, in this process."""
+@cache
+def loaded(folder: Path) -> "Scorer":
+    """A scorer that stays in this process."""
     import torch
 
     from beholder.scoring import Scorer
 
     torch.set_num_threads(1)
-    scorer = Scorer.load(folder)
-    scorer.score([pictures[0].read_bytes()])
-    taken = []
-    for path in pictures:
-        data = path.read_bytes()
-        begun = time.perf_counter()
-        scorer.score([data])
-        taken.append(1000 * (time.perf_counter() - begun))
-    return statistics.median(taken)
+    return Scorer.load(folder)
+
+
+def direct_call(folder: Path, data: bytes) -> float:
+    """Milliseconds that a scorer takes for a picture's bytes, in this process."""
+    scorer = loaded(folder)
+    begun = time.perf_counter()
+    scorer.score([data])
+    return 1000 * (time.perf_counter() - begun)

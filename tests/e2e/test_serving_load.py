@@ -6,6 +6,7 @@ prints the figures. The load comes from this process, on the same machine.
 """
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from beholder.local_stack import RayCluster
 from beholder.scoring import Scorer
@@ -125,6 +127,13 @@ def pids(ray: RayCluster, deployment: str) -> list[int]:
     return [replica["pid"] for replica in listed if replica["state"] == "RUNNING"]
 
 
+def shrunk(photo: bytes) -> bytes:
+    """The photo in 64 pixels."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(photo)).convert("RGB").resize((64, 64)).save(file, "PNG")
+    return file.getvalue()
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float) -> float:
     """Asks again and again; the seconds that it took."""
     begun = time.monotonic()
@@ -182,12 +191,14 @@ def test_engines_grow_with_the_load_and_shrink_without(
         "look_back_period_s": 2,
         "metrics_interval_s": 0.5,
     }
+    # Small enough that the one decoder gives three engines work.
+    small = {name: shrunk(data) for name, data in photos.items()}
 
     async def engines() -> int:
         return len(await asyncio.to_thread(pids, ray_cluster, "Engine"))
 
     async def body(url: str) -> None:
-        load = Load(url, small_scorer, photos, PER_REQUEST)
+        load = Load(url, small_scorer, small, PER_REQUEST)
         stop = False
         calm = asyncio.create_task(load.clients(2, lambda: stop))
         await load.more(10)

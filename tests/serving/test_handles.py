@@ -38,8 +38,9 @@ LOSSES = [
 class Response:
     """An awaitable answer or error, that notes its cancellation."""
 
-    def __init__(self, outcome: Any) -> None:
+    def __init__(self, outcome: Any, by_reference: bool = True) -> None:
         self._outcome = outcome
+        self.by_reference = by_reference
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -59,15 +60,16 @@ class Response:
 class Handle:
     """Gives prepared outcomes, one a call; ``stage`` and ``score`` are the same."""
 
-    def __init__(self, *outcomes: Any) -> None:
+    def __init__(self, *outcomes: Any, by_reference: bool = True) -> None:
         self.responses: list[Response] = []
+        self._by_reference = by_reference
         self.asked: list[Any] = []
         self._outcomes = list(outcomes)
         self.stage = self.score = self
 
     def remote(self, *asked: Any) -> Response:
         self.asked.append(asked[0])
-        self.responses.append(Response(self._outcomes.pop(0)))
+        self.responses.append(Response(self._outcomes.pop(0), self._by_reference))
         return self.responses[-1]
 
 
@@ -91,6 +93,16 @@ def test_a_death_is_tried_once_more_and_no_more(loss: Exception) -> None:
     assert asyncio.run(service.score(ITEMS[:1], None, "id")).answers == [{"item_id": "a"}]
     with pytest.raises(LostReplicaError):
         asyncio.run(replicas(Handle(loss, loss), 2).score(ITEMS[:1], None, "id"))
+
+
+def test_by_grpc_pixels_are_awaited_before_an_engine_is_asked() -> None:
+    """Serve's router would ask for what a dead replica staged for ever."""
+    gone = ActorUnavailableError("gone", b"0" * 16)
+    preprocess: Any = Handle(gone, "staged", by_reference=False)
+    engine: Any = Handle(answered("a"))
+    service = ScoringReplicas(preprocess, engine, engine, 2, {})
+    assert asyncio.run(service.score(ITEMS[:1], None, "id")).answers == [{"item_id": "a"}]
+    assert engine.asked == ["staged"]
 
 
 def test_other_errors_are_not_tried_again() -> None:

@@ -20,8 +20,9 @@ METRICS_S = 2.0
 class ScoringReplicas:
     """A :class:`~beholder.serving.service.ScoringService` behind handles.
 
-    Pixels don't pass through here: the engine's call takes the preprocessing's response as it is,
-    Serve waits for it before it chooses an engine, and the engine fetches it from the object store.
+    Between deployments pixels go by reference, which is Serve's default, through the object store
+    and not through here: the engine's call takes the preprocessing's response as it is. Or they
+    go by gRPC, which takes small requests sooner, and through here.
 
     Args:
         preprocess: handle of the preprocessing deployment.
@@ -81,13 +82,17 @@ class ScoringReplicas:
     ) -> Answered:
         lost: BaseException | None = None
         for _ in range(TRIES):
-            staged = self._preprocess.stage.remote(items, request_id)
-            answer = self._engine_of(adapter).score.remote(staged, tasks, request_id, adapter)
+            calls = [self._preprocess.stage.remote(items, request_id)]
             try:
-                answered: Answered = await answer
+                # By gRPC Serve's router would ask a dead replica's response for its pixels for
+                # ever, so they are awaited here; they come through here anyway.
+                staged = calls[0] if calls[0].by_reference else await calls[0]
+                engine = self._engine_of(adapter)
+                calls.append(engine.score.remote(staged, tasks, request_id, adapter))
+                answered: Answered = await calls[-1]
             except asyncio.CancelledError:
-                staged.cancel()
-                answer.cancel()
+                for call in calls:
+                    call.cancel()
                 raise
             except Exception as error:
                 if not is_loss(error):
