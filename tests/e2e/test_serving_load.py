@@ -244,8 +244,12 @@ def test_a_replicas_death_fails_at_most_what_was_on_it(
         stop = False
         running = asyncio.create_task(load.clients(clients, lambda: stop))
         await load.more(10)
+
+        async def two() -> bool:
+            return len(await asyncio.to_thread(pids, ray_cluster, killed)) == 2
+
+        await eventually(two, 60)
         before = await asyncio.to_thread(pids, ray_cluster, killed)
-        assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
 
         async def replaced() -> bool:
