@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from beholder.items import Item
 from beholder.logs import event
 from beholder.serving.admission import Admission, Place
-from beholder.serving.body_limit import BodyLimit
+from beholder.serving.body_limit import BodyLimit, declared_bytes
 from beholder.serving.catalog_scores import CatalogScores
 from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
@@ -217,9 +217,8 @@ class Endpoint:
         Raises:
             RequestError: on entering: 429, with the seconds after which to come again.
         """
-        declared = request.headers.get("content-length", "")
-        limit = self._config.max_body_bytes
-        return self._admission.enter(min(int(declared), limit) if declared.isdigit() else limit)
+        declared, limit = declared_bytes(request.scope), self._config.max_body_bytes
+        return self._admission.enter(limit if declared is None else min(declared, limit))
 
     @asynccontextmanager
     async def until(self, begun: float, status: int, what: str) -> AsyncIterator[None]:
