@@ -23,6 +23,7 @@ from PIL import Image
 
 from beholder.local_stack import RayCluster
 from beholder.scoring import Scorer
+from beholder.serving.client import AsyncClient
 
 pytestmark = pytest.mark.e2e
 
@@ -107,6 +108,17 @@ class Load:
     def seconds(self) -> list[float]:
         """Of the accepted, ascending."""
         return sorted(took for _, status, took in self.answers if status == 200)
+
+
+async def patient(url: str, photos: dict[str, bytes], until: Callable[[], bool]) -> int:
+    """Has our own client ask one request after another; how many were answered."""
+    answered = 0
+    async with AsyncClient(url) as client:
+        while not until():
+            scores = await client.score(photos.values())
+            assert all(score.failure is None for score in scores)
+            answered += 1
+    return answered
 
 
 def for_seconds(seconds: float) -> Callable[[], bool]:
@@ -243,6 +255,7 @@ def test_a_replicas_death_fails_at_most_what_was_on_it(
         load = Load(url, small_scorer, photos, PER_REQUEST)
         stop = False
         running = asyncio.create_task(load.clients(clients, lambda: stop))
+        ours = asyncio.create_task(patient(url, photos, lambda: stop))
         await load.more(10)
 
         async def two() -> bool:
@@ -260,6 +273,7 @@ def test_a_replicas_death_fails_at_most_what_was_on_it(
         await load.more(10)
         stop = True
         await running
+        assert await ours > 0, "our client tries again and sees nothing of it"
         print(f"\n{killed} killed, replaced in {took:.0f} s: {dict(load.statuses())}")
         assert not load.wrong
         lost = sum(n for status, n in load.statuses().items() if status != 200)

@@ -12,6 +12,7 @@ from beholder.config import ConfigError, validate_config
 from beholder.scoring import Scorer
 from beholder.serving.app import build
 from beholder.serving.config import ServeConfig
+from beholder.serving.trial import TrialAnswer
 
 from .conftest import Ask, Endpoint
 
@@ -71,6 +72,16 @@ def test_a_candidate_is_told_of_where_there_is_one(
     assert told["tasks"]["quality"]["items"] == 20
     assert told["tasks"]["quality"]["found"]["srcc"]["value"] == pytest.approx(1)
     assert told["ready"] is True
+
+
+def test_a_candidate_that_says_one_thing_of_all_is_told_of_in_json(app: FastAPI, ask: Ask) -> None:
+    """Correlations with a constant are not numbers, and JSON has none of these."""
+    score = {"fingerprint": "f", "scores": {"quality": {"mean": 3, "scale": (1, 5)}}}
+    app.state.service.trial.pairs.add([score] * 20, [score] * 20)
+    answer = ask(app, "GET", "/v1/candidate")
+    assert answer.status_code == 200, answer.text
+    TrialAnswer.model_validate(answer.json())
+    assert answer.json()["ready"] is False
 
 
 def test_other_pixels_need_an_application_of_their_own(

@@ -208,6 +208,7 @@ ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
         ({"candidates": [stored("a", {**ONE, "support": [1, 2]})]}, "support and probs together"),
         ({"candidates": [stored("a", {**ONE, "scale": [5, 1]})]}, "candidate 'a': scale"),
         ({"candidates": [stored("a", {**ONE, "std": -1})]}, "greater than or equal to 0"),
+        ({"candidates": [stored("a", {**ONE, "std": "1"})]}, "valid number"),
         ({"candidates": [stored("a", distribution([0.5] * 5))]}, "'a': probabilities must sum"),
         ({"candidates": [stored("a", distribution([0.5] * 2))]}, "'a': 2 probs for a support of 5"),
         ({"candidates": [stored("a", ONE), {**stored("b", ONE), "fingerprint": "g"}]}, "scorers"),

@@ -1,6 +1,8 @@
 """The whole application on a real Ray: three deployments, their answers, and a death among them."""
 
 import asyncio
+import base64
+import itertools
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from beholder.local_stack import RayCluster
+from beholder.ranking import rank
 from beholder.scoring import Scorer
 
 
@@ -40,6 +43,76 @@ def test_answers_equal_the_scorers_bit_for_bit(
     expected = [score.as_dict() for score in small_scorer.score(list(photos.values()))]
     for got, told, name in zip(answer.json()["items"], expected, photos, strict=True):
         assert got["scores"] == json.loads(json.dumps(told["scores"])), name
+
+
+def test_answers_equal_the_scorers_in_any_mix_of_batches(
+    url: str, small_scorer: Scorer, photos: dict[str, bytes]
+) -> None:
+    """Requests of 1 to 7 items at once: whatever is scored together, within 1e-5."""
+    told = [score.as_dict()["scores"] for score in small_scorer.score(list(photos.values()))]
+    expected = dict(zip(photos, told, strict=True))
+    endless = itertools.cycle(photos)
+    requests = [[next(endless) for _ in range(1 + number % 7)] for number in range(28)]
+
+    async def ask(http: httpx.AsyncClient, names: list[str]) -> httpx.Response:
+        files = [("files", (name, photos[name])) for name in names]
+        return await http.post(f"{url}/v1/score", files=files)
+
+    async def all_at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=120) as http:
+            return await asyncio.gather(*(ask(http, names) for names in requests))
+
+    for names, answer in zip(requests, asyncio.run(all_at_once()), strict=True):
+        assert answer.status_code == 200, answer.text
+        assert [item["item_id"] for item in answer.json()["items"]] == names
+        for name, item in zip(names, answer.json()["items"], strict=True):
+            assert item["scores"].keys() == expected[name].keys()
+            for task, wanted in expected[name].items():
+                got = item["scores"][task]
+                for figure in ("mean", "std", "entropy", "probs", "mass", "clips"):
+                    assert got[figure] == pytest.approx(wanted[figure], rel=0, abs=1e-5), figure
+
+
+def test_media_and_stored_scores_are_ranked_together(
+    url: str, small_scorer: Scorer, photos: dict[str, bytes]
+) -> None:
+    """Pictures are scored on the way and have the places of their stored twins, or one before."""
+    scores = small_scorer.score(list(photos.values()), ["quality"])
+    media = [
+        {"media": {"data": base64.b64encode(data).decode(), "id": name}}
+        for name, data in photos.items()
+    ]
+    stored = [
+        {
+            "id": f"stored {name}",
+            "fingerprint": small_scorer.fingerprint,
+            "scores": score.as_dict()["scores"]["quality"],
+        }
+        for name, score in zip(photos, scores, strict=True)
+    ]
+    first, second, *_ = photos
+    asked = {
+        "task": "quality",
+        "rule": "expected_rank",
+        "candidates": [*media, {"media": {"data": "AAAA", "id": "none"}}, *stored],
+        "pairwise": [[first, f"stored {first}"], [first, f"stored {second}"]],
+    }
+    answer = httpx.post(f"{url}/v1/rank", json=asked, timeout=60)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["fingerprint"] == small_scorer.fingerprint
+    assert [(one["id"], one["code"]) for one in told["left_out"]] == [
+        ("none", "decode.unsupported")
+    ]
+    wanted = rank([*scores, *scores], "quality", "expected_rank")
+    values = [one["value"] for one in told["ranking"]]
+    assert values == pytest.approx(wanted.values.tolist(), abs=1e-4)
+    order = [one["id"].removeprefix("stored ") for one in told["ranking"]]
+    assert order == [[*photos, *photos][position] for position in wanted.order]
+    twins, apart = (pair["probability"] for pair in told["pairwise"])
+    assert twins == pytest.approx(0.5, abs=1e-5)
+    one, other, *_ = (score.tasks["quality"] for score in scores)
+    assert apart == pytest.approx(float(one.probability_above(other)), abs=1e-5)
 
 
 def test_an_id_is_given_back_once_and_metrics_speak_for_every_replica(url: str) -> None:

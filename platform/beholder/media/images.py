@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from beholder.items import FailureCode, ItemError
 from beholder.media.limits import Limits
@@ -123,6 +123,8 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
 
 def _broken(name: str, error: Exception) -> ItemError:
     text = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # it would tell where the bytes lie in memory
+        text = "its header says nothing that can be read"
     if any(word in text.lower() for word in _UNSUPPORTED_WORDS):
         return ItemError(
             FailureCode.DECODE_UNSUPPORTED, f"this kind of {name} can't be decoded: {text}"

@@ -6,6 +6,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from beholder.serving.observed import problem
 
+MOST_DIGITS = 18
+"""Of a length that is looked at; what is longer is too long for everybody."""
+
+
+def declared_bytes(scope: Scope) -> int | None:
+    """What a request's ``Content-Length`` says; None where it is missing or no number."""
+    text = dict(scope["headers"]).get(b"content-length", b"")
+    if not text.isdigit():
+        return None
+    return int(text) if len(text) <= MOST_DIGITS else 10**MOST_DIGITS
+
 
 class _TooLargeError(Exception):
     pass
@@ -28,9 +39,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
+        if (declared_bytes(scope) or 0) > self._limit:
             await self._refuse(scope, receive, send)
             return
         read, started = 0, False

@@ -18,6 +18,9 @@ from beholder.serving.requests import RequestError
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 30
+"""Seconds after which a catalog that can't be read may be mended."""
+
 
 class ItemScores(Protocol):
     """What knows items by their ids."""
@@ -83,7 +86,9 @@ class CatalogScores:
             raise _unreadable(error) from error
         if found is None:
             raise RequestError(
-                503, "the catalog has no ranked snapshot: whoever runs it runs rank_catalog.py"
+                503,
+                "the catalog has no ranked snapshot: whoever runs it runs rank_catalog.py",
+                RETRY_S,
             )
         self._lookup, self._looked_at = found, time.monotonic()
 
@@ -116,4 +121,4 @@ class CatalogScores:
 def _unreadable(error: Exception) -> RequestError:
     """Without the store's own words, which name its address."""
     event(log, "catalog.unreadable", error=str(error))
-    return RequestError(503, "the catalog can't be read: try it later")
+    return RequestError(503, "the catalog can't be read: try it later", RETRY_S)

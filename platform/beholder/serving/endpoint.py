@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request, Response, Security
+from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -14,20 +14,19 @@ from starlette.exceptions import HTTPException
 from beholder.items import Item
 from beholder.logs import event
 from beholder.serving.admission import Admission, Place
-from beholder.serving.body_limit import BodyLimit
+from beholder.serving.body_limit import BodyLimit, declared_bytes
 from beholder.serving.catalog_scores import CatalogScores
 from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
 from beholder.serving.metrics import RequestMetrics, exposition
 from beholder.serving.observed import Observed, log, note, problem, request_id
+from beholder.serving.openapi import DESCRIPTION, TEXT, refusals, score_body
 from beholder.serving.page import PATHS, add_page
 from beholder.serving.preprocess import expected_frames
 from beholder.serving.rank_route import add_rank_routes
 from beholder.serving.requests import RequestError, read_request
 from beholder.serving.schemas import (
-    MULTIPART,
     LimitsOut,
-    Problem,
     ReadyAnswer,
     ScoreAnswer,
     ScorerOut,
@@ -60,13 +59,17 @@ def make_endpoint(
     api = FastAPI(
         title="Beholder",
         summary="Rates pictures and videos as people do, with distributions.",
-        description="Compare scores only between answers of one fingerprint.",
-        dependencies=[Security(bearer)] if config.key_hashes else [],
-        responses={401: {"model": Problem}} if config.key_hashes else {},
+        description=DESCRIPTION,
     )
-    add_score_routes(api, routes, config.candidate is not None)
+    guarded = APIRouter(
+        dependencies=[Security(bearer)] if config.key_hashes else [],
+        responses=refusals(401) if config.key_hashes else {},
+    )
+    add_score_routes(guarded, routes, config)
     catalog = CatalogScores(config.catalog, config.catalog_refresh_s) if config.catalog else None
-    add_rank_routes(api, routes, catalog, config.max_candidates, config.max_items)
+    add_rank_routes(guarded, routes, catalog, config.max_candidates, config.max_items)
+    api.include_router(guarded)
+    add_readiness(api, routes)
     add_page(api)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(HTTPException, _http_error)
@@ -80,29 +83,42 @@ def make_endpoint(
     return api
 
 
-def add_score_routes(api: FastAPI, routes: "Endpoint", trial: bool) -> None:
-    """Scores, the scorers, readiness and metrics; the candidate, where one is on trial."""
+def add_score_routes(api: APIRouter, routes: "Endpoint", config: ServeConfig) -> None:
+    """Scores, the scorers and metrics; the candidate, where one is on trial."""
     api.post(
         "/v1/score",
         summary="Score pictures and short videos",
         response_model=ScoreAnswer,
         response_model_exclude_none=True,
-        responses={
-            status: {"model": Problem} for status in (400, 408, 413, 415, 429, 500, 503, 504)
-        },
-        openapi_extra=MULTIPART,
+        responses=refusals(400, 408, 413, 415, 429, 500, 503, 504),
+        openapi_extra=score_body(config.max_items),
     )(routes.score)
-    api.get("/v1/scorers", summary="The scorer behind this endpoint, and its limits")(
-        routes.scorers
-    )
-    api.get(READY, summary="Whether a picture can be scored", responses={503: {"model": Problem}})(
-        routes.ready
-    )
-    if trial:
-        api.get("/v1/candidate", summary="The scorer on trial beside the one that answers")(
-            routes.candidate
-        )
-    api.get("/metrics", summary="Counts of all replicas in Prometheus' text format")(routes.metrics)
+    api.get(
+        "/v1/scorers",
+        summary="The scorers behind this endpoint, and its limits",
+        responses=refusals(429, 500, 503, 504),
+    )(routes.scorers)
+    if config.candidate is not None:
+        api.get(
+            "/v1/candidate",
+            summary="The scorer on trial beside the one that answers",
+            responses=refusals(429, 500),
+        )(routes.candidate)
+    api.get(
+        "/metrics",
+        summary="Counts of all replicas in Prometheus' text format",
+        response_class=Response,
+        responses=TEXT | refusals(429, 500),
+    )(routes.metrics)
+
+
+def add_readiness(api: FastAPI, routes: "Endpoint") -> None:
+    """Readiness, which asks for no key: whoever asks is a load balancer."""
+    api.get(
+        READY,
+        summary="Whether a picture can be scored",
+        responses=refusals(429, 500, 503),
+    )(routes.ready)
 
 
 class Endpoint:
@@ -128,6 +144,8 @@ class Endpoint:
 
     async def scorers(self) -> ScorersAnswer:
         """Fingerprint, tasks and scale of the scorer, and what a request may cost."""
+        async with self.until(time.monotonic(), 504, "the scorer did not start"):
+            known = await self._known()
         scorers = [
             ScorerOut(
                 name=name,
@@ -136,7 +154,7 @@ class Endpoint:
                 scale=about.scale,
                 tasks=about.tasks,
             )
-            for name, about in (await self._known()).items()
+            for name, about in known.items()
         ]
         limits = self._config.model_dump(include=set(LimitsOut.model_fields))
         return ScorersAnswer(scorers=scorers, limits=LimitsOut(**limits))
@@ -199,9 +217,8 @@ class Endpoint:
         Raises:
             RequestError: on entering: 429, with the seconds after which to come again.
         """
-        declared = request.headers.get("content-length", "")
-        limit = self._config.max_body_bytes
-        return self._admission.enter(min(int(declared), limit) if declared.isdigit() else limit)
+        declared, limit = declared_bytes(request.scope), self._config.max_body_bytes
+        return self._admission.enter(limit if declared is None else min(declared, limit))
 
     @asynccontextmanager
     async def until(self, begun: float, status: int, what: str) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from beholder.ranking import DEFAULT_Z, QualityFloor, Weighted
 from beholder.serving.requests import RequestError
-from beholder.serving.schemas import MediaIn
+from beholder.serving.schemas import MediaIn, Scale, ScorerName
 
 MAX_PAIRS = 1000
 """Pairs of a request."""
@@ -31,6 +31,25 @@ class StoredScore(_In):
 
     A mean without a std is a point, which has a place by mean alone.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["support", "probs"],
+                    "properties": {"support": {"type": "array"}, "probs": {"type": "array"}},
+                },
+                {
+                    "required": ["mean"],
+                    "properties": {
+                        "mean": {"type": "number"},
+                        "support": {"type": "null"},
+                        "probs": {"type": "null"},
+                    },
+                },
+            ]
+        }
+    )
 
     support: list[OnScale] | None = Field(
         None, max_length=MAX_SUPPORT, description="scores that probs belong to, ascending"
@@ -56,15 +75,23 @@ class StoredScore(_In):
         return self
 
 
+def _only(source: str, **others: dict[str, str]) -> dict[str, Any]:
+    """The schema of a candidate that has this source and no other."""
+    needed = [name for name, schema in others.items() if schema["type"] != "null"]
+    null = {name: {"type": "null"} for name in ("scores", "item", "media") if name != source}
+    given = {source: {"type": "string" if source == "item" else "object"}}
+    return {"required": [source, *needed], "properties": null | given | others}
+
+
 class Candidate(_In):
     """What is to be ranked: by a stored score, by its id in the catalog, or by its media."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["id", "fingerprint", "scores"]},
-                {"required": ["item"]},
-                {"required": ["media"]},
+                _only("scores", id={"type": "string"}, fingerprint={"type": "string"}),
+                _only("item", fingerprint={"type": "null"}),
+                _only("media", fingerprint={"type": "null"}),
             ]
         },
     )
@@ -136,7 +163,7 @@ class RankRequest(_In):
         description="of lower_bound: the part of raters that give as much or more, by a Gaussian; "
         f"left out, {DEFAULT_Z:g} std below the mean (0.841)",
     )
-    scorer: str = Field("", max_length=64, description="of media: an adapter's name")
+    scorer: ScorerName = Field("", description="of media: an adapter's name")
     candidates: list[Candidate] = Field(
         min_length=1, max_length=MOST_CANDIDATES, description="ties keep this order"
     )
@@ -174,23 +201,23 @@ class RankRequest(_In):
 class RankedOut(BaseModel):
     """A candidate in its place."""
 
-    id: str
-    position: int = Field(description="in the request, from 0")
-    rank: int = Field(description="1 is the best")
+    id: str = Field(description="its id, its item's or media's, or item- and its position")
+    position: int = Field(ge=0, description="in the request, from 0")
+    rank: int = Field(ge=1, description="1 is the best")
     value: float = Field(
         description="what it is ordered by: the rule's value, the blend in (0, 1), or behind a "
         "floor the relevance"
     )
-    mean: float
-    std: float | None = Field(None, description="left out for a point")
+    mean: float = Field(description="expected score")
+    std: float | None = Field(None, ge=0, description="left out for a point")
     below_floor: bool | None = Field(None, description="with a quality floor")
 
 
 class LeftOutOut(BaseModel):
     """A candidate without a place."""
 
-    id: str
-    position: int = Field(description="in the request, from 0")
+    id: str = Field(description="as in ranking")
+    position: int = Field(ge=0, description="in the request, from 0")
     code: str = Field(
         description="item.unknown, item.unscored, score.no_task, score.no_spread, "
         "score.no_distribution, or the code of the item's failure, as decode.truncated"
@@ -201,23 +228,25 @@ class LeftOutOut(BaseModel):
 class PairOut(BaseModel):
     """How likely a rater gives the first candidate more than the second, ties counted half."""
 
-    a: str
-    b: str
-    probability: float | None = Field(None, description="left out where a reason stands")
-    reason: str | None = None
+    a: str = Field(description="name of the first")
+    b: str = Field(description="name of the second")
+    probability: float | None = Field(
+        None, ge=0, le=1, description="left out where a reason stands"
+    )
+    reason: str | None = Field(None, description="one sentence for a person")
 
 
 class RankAnswer(BaseModel):
     """The order, the best first, and what has no place in it."""
 
-    task: str
-    rule: str
+    task: str = Field(description="that was asked for")
+    rule: str = Field(description="that was asked for")
     fingerprint: str | None = Field(None, description="of all that is ranked")
-    scale: tuple[float, float] | None = Field(None, description="of means and stds")
+    scale: Scale | None = Field(None, description="of means and stds")
     snapshot: str | None = Field(None, description="of the catalog, where items were named")
-    ranking: list[RankedOut]
-    left_out: list[LeftOutOut]
-    pairwise: list[PairOut]
+    ranking: list[RankedOut] = Field(description="the best first")
+    left_out: list[LeftOutOut] = Field(description="who has no place, and why")
+    pairwise: list[PairOut] = Field(description="one a pair that was asked for, in that order")
 
 
 def read_rank_request(content_type: str, body: bytes, max_candidates: int) -> RankRequest:
@@ -230,7 +259,7 @@ def read_rank_request(content_type: str, body: bytes, max_candidates: int) -> Ra
     if kind != "application/json":
         raise RequestError(415, f"content type '{kind}' is not read: send JSON")
     try:
-        asked = RankRequest.model_validate_json(body)
+        asked = RankRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -243,23 +272,3 @@ def read_rank_request(content_type: str, body: bytes, max_candidates: int) -> Ra
             413, f"{len(asked.candidates)} candidates in a request: send at most {max_candidates}"
         )
     return asked
-
-
-def request_body() -> dict[str, Any]:
-    """The request for OpenAPI: FastAPI doesn't read it, so that refusals have our shape."""
-    schema = RankRequest.model_json_schema()
-    schema = _inlined(schema, schema.pop("$defs"))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
-    """A schema with its definitions in their places: OpenAPI finds no ``$defs`` in there."""
-    if isinstance(node, list):
-        return [_inlined(one, definitions) for one in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        node = definitions[node["$ref"].rpartition("/")[2]] | {
-            key: value for key, value in node.items() if key != "$ref"
-        }
-    return {key: _inlined(value, definitions) for key, value in node.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from scipy.special import ndtri
 
@@ -17,16 +17,15 @@ from beholder.ranking import DEFAULT_Z, Candidates, QualityFloor, Rule, blended_
 from beholder.serving.admission import Place
 from beholder.serving.catalog_scores import ItemScores
 from beholder.serving.observed import note
+from beholder.serving.openapi import rank_body, refusals
 from beholder.serving.rank_requests import (
     RankAnswer,
     RankedOut,
     RankRequest,
     read_rank_request,
-    request_body,
 )
 from beholder.serving.rated import Rated
 from beholder.serving.requests import RequestError, item_of
-from beholder.serving.schemas import Problem
 from beholder.serving.service import Answered, Tasks
 
 
@@ -49,12 +48,12 @@ class Host(Protocol):
 
 
 def add_rank_routes(
-    api: FastAPI, host: Host, catalog: ItemScores | None, max_candidates: int, max_items: int
+    api: APIRouter, host: Host, catalog: ItemScores | None, max_candidates: int, max_items: int
 ) -> None:
     """Adds ``/v1/rank``.
 
     Args:
-        api: the application.
+        api: what holds the guarded routes.
         host: lets requests in, and scores candidates that are media.
         catalog: for candidates that are items; None refuses them.
         max_candidates: of a request.
@@ -66,10 +65,8 @@ def add_rank_routes(
         summary="Order candidates by their distributions",
         response_model=RankAnswer,
         response_model_exclude_none=True,
-        responses={
-            status: {"model": Problem} for status in (400, 408, 413, 415, 429, 500, 503, 504)
-        },
-        openapi_extra=request_body(),
+        responses=refusals(400, 408, 413, 415, 429, 500, 503, 504),
+        openapi_extra=rank_body(max_candidates),
     )(route.rank)
 
 

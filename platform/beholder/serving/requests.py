@@ -12,9 +12,9 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from beholder.items import Item
-from beholder.serving.schemas import MediaIn, ScoreRequest
+from beholder.serving.schemas import MAX_TASKS, MediaIn, ScoreRequest
 
-MAX_FIELDS = 64
+MAX_FIELDS = 2 * MAX_TASKS
 """Text fields of a multipart body; its tasks are among them."""
 
 
@@ -68,12 +68,14 @@ async def read_request(request: Request, max_items: int) -> Wanted:
         raise RequestError(400, "the request has no items: send at least one file")
     if count > max_items:
         raise RequestError(413, f"{count} items in a request: send at most {max_items}")
+    if len(wanted.tasks) > MAX_TASKS:
+        raise RequestError(400, f"{len(wanted.tasks)} tasks in a request: name at most {MAX_TASKS}")
     return wanted
 
 
 def _json(body: bytes) -> Wanted:
     try:
-        asked = ScoreRequest.model_validate_json(body)
+        asked = ScoreRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -127,7 +127,7 @@ class TrialAnswer(BaseModel):
     ready: bool = Field(description="whether it may take the scorer's place in all tasks")
     skipped: int = Field(description="groups that were let go, because it was behind")
     failed: int = Field(description="groups that it did not score")
-    tasks: dict[str, TrialTask]
+    tasks: dict[str, TrialTask] = Field(description="by name, those that both have scored")
 
 
 def verdict(replicas: Iterable[Pairs], config: SuccessionConfig) -> TrialAnswer:
