@@ -109,15 +109,28 @@ def test_nights_follow_each_other(
 
 
 def test_a_revision_that_nobody_told_of_gets_its_report(
-    uploads, night: Callable, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+    uploads,
+    night: Callable,
+    look: Callable,
+    pictures: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its driver dies once HEAD is moved; the date or the replay that is run again makes up."""
+    """Its driver dies once HEAD is moved; the date or the replay that is run again makes up.
+
+    One object came late, and one was not the manifest's any more.
+    """
     late = uploads.rows["03.jpg"]["uri"]
     remove_files([late])
+    write_bytes(uploads.rows["04.jpg"]["uri"], pictures[24])
     config = night(uploads, FIRST)
-    assert run_night(config).record.counts["failed"] == 2
+    run_night(config)
+    failed = {name: about[1] for name, about in look(config.catalog).states.items() if about[1]}
+    codes = ("fetch.not_found", "fetch.changed")
+    assert failed == dict(zip(("03.jpg", "04.jpg"), codes, strict=True)) | {
+        "page.jpg": "decode.unsupported"
+    }
     write_bytes(late, pictures[3])
-    again = ReplayConfig(**dict(config), codes=("fetch.not_found",))
+    again = ReplayConfig(**dict(config), codes=codes)
 
     def dies(*_: object) -> str:
         raise KeyboardInterrupt
@@ -134,7 +147,7 @@ def test_a_revision_that_nobody_told_of_gets_its_report(
         said = (outcome.name, outcome.record.id, outcome.report)
         assert said == ("standing", f"{FIRST}.1", files[0])
         told = json.loads(read_bytes(files[1]))
-        assert (told["snapshot"], told["looked_at"]) == (f"{FIRST}.1", 1)
+        assert (told["snapshot"], told["looked_at"]) == (f"{FIRST}.1", 2)
         assert (told["items"]["scored"], told["items"]["failed"]) == (13, 1)
         assert all(map(exists, files))
         remove_files(files)
