@@ -160,9 +160,8 @@ def _finished(
     say_if_short(DECODE_CPUS * crew.decoders + crew.cpus * least, crew.gpus * least)
     # Beside this process: on a node of the workers it would take the run along when that dies.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    gate: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Gate).remote(
-        crew.decoders + crew.scorers[1]
-    )
+    kept: Any = ray.remote(num_cpus=0)(Gate)
+    gate = kept.options(scheduling_strategy=here).remote(crew.decoders + crew.scorers[1])
     gathering = Gathering({chunk.number: chunk.rows for chunk in chunks})
     try:
         for table in _rows(chunks, assignment, crew, gate):
@@ -170,8 +169,9 @@ def _finished(
                 yield number, rows, seconds
                 gate.leave.remote(number)
     except ray.exceptions.RayError as error:
-        if isinstance(getattr(error, "cause", None), UserError):
-            raise
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, UserError):
+            raise cause from error
         reason = str(error).strip().splitlines()[-1]
         event(log, "ray.failed", error=str(error))
         raise UserError(
@@ -189,6 +189,7 @@ def _rows(
     context.target_max_block_size = BATCH_BYTES
     context.max_consecutive_actor_init_deaths = ACTOR_DEATHS
     context.execution_no_progress_timeout_s = STALL_S
+    context.raise_original_map_exception = True  # a UserError of an actor's is one of ours
     with ray.data.DataContext.current(context):
         decoded = ray.data.read_datasource(
             PlanSource(assignment.layout, chunks),
