@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
 
     options = {"logical-date": "logical_date"}
     config = job_arguments(ReplayConfig, argv, __doc__ or "", options=options).config
-    outcome = replay(config, config.codes)
+    outcome = replay(config)
     print(say(outcome))
     return outcome.exit_code
 

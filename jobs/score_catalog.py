@@ -74,14 +74,16 @@ def show_plan(config: "NightlyConfig", as_json: bool) -> int:
 
     from beholder.catalog.current_scorer import with_current_scorer
     from beholder.catalog.layout import Layout, RunId
-    from beholder.catalog.outlook import outlook, outlook_table
-    from beholder.catalog.plan import preview
     from beholder.catalog.nightly import current
+    from beholder.catalog.outlook import outlook, outlook_table
+    from beholder.catalog.patience import patiently
+    from beholder.catalog.plan import preview
     from beholder.scoring import outline_scorer
 
     config = with_current_scorer(config)
     run = RunId(config.logical_date)
-    found = preview(config, current(Layout(config.catalog)), outline_scorer(config.scorer), run)
+    outline = patiently(lambda: outline_scorer(config.scorer))
+    found = preview(config, current(Layout(config.catalog)), outline, run)
     if as_json:
         print(json.dumps(outlook(*found), indent=1))
     else:

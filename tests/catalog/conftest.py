@@ -303,14 +303,8 @@ class Stop:
 
     def reached(self, process: subprocess.Popen) -> None:
         """Returns when the request has come, which a process is to make."""
-        assert self.reached_or_ended(process), process.communicate()[0][-6000:]
-
-    def reached_or_ended(self, process: subprocess.Popen) -> bool:
-        """Returns when the request has come; false where the process has ended without it."""
         while not self._reached.wait(1):
-            if process.poll() is not None:
-                return False
-        return True
+            assert process.poll() is None, process.communicate()[0][-6000:]
 
     def decide(self, goes_on: bool) -> None:
         """Lets the request go on, or cuts its connection."""
@@ -333,7 +327,7 @@ class FaultProxy:
         gets: GET requests that were answered in full, by path.
         spoiled: by fault.
         stops: requests that are held.
-        denied: part of the paths that nobody may read; None for none.
+        always: a fault by a part of the paths at which all requests meet it.
     """
 
     def __init__(
@@ -348,7 +342,7 @@ class FaultProxy:
         self.gets: Counter[str] = Counter()
         self.spoiled: Counter[str] = Counter()
         self.stops: list[Stop] = []
-        self.denied: str | None = None
+        self.always: dict[str, str] = {}
         self.endpoint = ""
         self._upstream = upstream
         self._random = random.Random(seed)
@@ -391,8 +385,7 @@ class FaultProxy:
         stop = met[0] if met else None
         if stop is not None and not stop.after and not await stop.hold():
             fault = "reset"
-        if self.denied is not None and self.denied in request.path:
-            fault = "403"
+        fault = next((f for part, f in self.always.items() if part in request.path), fault)
         if fault in ("403", "500", "503"):
             code = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}[fault]
             text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"

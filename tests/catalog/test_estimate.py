@@ -1,10 +1,13 @@
 """Hours and money from measured seconds; what fits into a night."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -95,6 +98,31 @@ def test_the_warm_up_is_measured_once(
     Path(cache).write_text("{}")
     with pytest.raises(AssertionError, match="measured again"):
         measured_rates(night, samples, small_scorer.fingerprint, cache)
+
+
+def test_plan_only_says_what_a_night_takes_and_begins_none(
+    samples: dict[str, pa.Table], small_scorer: Scorer, tmp_path: Path, project: Path
+) -> None:
+    small_scorer.save(tmp_path / "scorer")
+    pq.write_table(samples["image"], tmp_path / "manifest.parquet")
+    places = {name: str(tmp_path / name) for name in ("catalog", "scorer")}
+    about = places | {"manifest": str(tmp_path / "manifest.parquet"), "prices": {"cpu_hour": 36}}
+    path = tmp_path / "night.json"
+    path.write_text(json.dumps(about))
+    command = [sys.executable, str(project / "jobs/score_catalog.py"), "--config", str(path)]
+    command += ["--logical-date", "2026-11-20", "--set", "limit=3", "--plan-only"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["items"]["counts"]["new"], said["items"]["counts"]["left_out"]) == (3, 2)
+    assert said["items"]["left_out"] == {"limit": 2}
+    takes = said["estimate"]
+    assert takes["items"] == 3 and takes["hours"] > 0
+    assert takes["cost"] == pytest.approx(36 * takes["cpu_hours"])
+    left = {found.name for found in (tmp_path / "catalog").rglob("*") if found.is_file()}
+    assert left == {"warm-up.json"}  # the second time it is measured already
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "not in the catalog yet" in done.stdout and "CPU-hours" in done.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")

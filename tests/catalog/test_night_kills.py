@@ -85,7 +85,7 @@ class Nodes:
 
     def kill_node(self) -> None:
         """SIGKILL of all of a node, of one with actors if there is one; a new one comes."""
-        busy = [n for n in self.nodes if any("Chunk" in _title(p) for p in self._workers(n))]
+        busy = [n for n in self.nodes if any("MapBatches" in _title(p) for p in self._workers(n))]
         print(f"{len(busy)} nodes have actors")
         node = [*busy, *self.nodes][0]
         self._cluster.remove_node(node, allow_graceful=False)
@@ -325,10 +325,10 @@ def test_actors_and_nodes_are_killed_at_10_50_and_99_percent(
     proxy: Any,
     stop_at: type,
 ) -> None:
-    """The driver waits for a commit's answer meanwhile; it survives, or its successor goes on."""
+    """The driver waits for a commit's answer meanwhile, survives, and ends the night by itself."""
     config = second(victim)
     kill = {
-        "engine": lambda: nodes.kill_actor("ScoreChunk"),
+        "engine": lambda: nodes.kill_actor("ScoreBatch"),
         "decoder": lambda: nodes.kill_actor("DecodeChunk"),
         "node": nodes.kill_node,
     }[victim]
@@ -338,14 +338,11 @@ def test_actors_and_nodes_are_killed_at_10_50_and_99_percent(
     audited = stop_at(f"{folder}/snapshots/{RUN}.json")
     proxy.stops = [*stops, audited]
     began = time.monotonic()
-    again, restarts = [0], 0
+    again = [0]
     with Reader(config.catalog):
         process = job(config)
         for stop in (*stops, audited):
-            while not stop.reached_or_ended(process):
-                code, said = ended(process)
-                assert (code, "run the same date again" in said) == (2, True), said
-                process, restarts = job(config), restarts + 1
+            stop.reached(process)
             again.append(done_again(config, proxy.gets))
             if stop is not audited:
                 kill()
@@ -354,12 +351,11 @@ def test_actors_and_nodes_are_killed_at_10_50_and_99_percent(
     assert code == 0, said
     print(
         f"three {victim}s killed: {again[1:]} of {CHUNKS} chunks begun again so far, "
-        f"{time.monotonic() - began:.0f} s, {restarts} drivers gave up and were started again"
+        f"{time.monotonic() - began:.0f} s"
     )
     assert again[1] == 0
-    # At most one a worker and kill, and as many more for a driver that gave up.
-    allowed = (1 + restarts) * (DECODERS + SCORERS)
-    assert all(later - before <= allowed for before, later in pairwise(again))
+    # At most one a worker and kill.
+    assert all(later - before <= DECODERS + SCORERS for before, later in pairwise(again))
     same(look(config.catalog), whole)
 
 
@@ -369,30 +365,49 @@ def done_again(config: NightlyConfig, gets: Counter[str]) -> int:
 
 
 def test_a_store_with_bad_moments(
-    whole: Any, second: Callable, job: Callable, look: Callable, proxy: Any
+    whole: Any, second: Callable, job: Callable, look: Callable, proxy: Any, uploads: Any
 ) -> None:
-    """30% of all requests fail, hang, are cut or reset, from the lease to the report."""
+    """30% of all requests fail, hang, are cut or reset, from the lease to the report; of one
+    picture's all do. Each item is scored or has a failure that is worth another try, which it gets.
+    """
     config = second("store")
     proxy.spoiled.clear()
     began = time.monotonic()
     try:
-        proxy.share = 0.3
+        proxy.share, proxy.always = 0.3, {"/kills/media/20.jpg": "503"}
         code, said = ended(job(config))
     finally:
-        proxy.share = 0.0
+        proxy.share, proxy.always = 0.0, {}
     assert code == 0, said
     print(f"spoiled: {dict(proxy.spoiled)}, {time.monotonic() - began:.0f} s")
     assert len(proxy.spoiled) == 6 and sum(proxy.spoiled.values()) > 50
     assert exists(f"{Layout(config.catalog).run(RUN)}/report.html")
-    got = look(config.catalog)
-    assert got.states.keys() == whole.states.keys()
-    lost = [name for name, about in got.states.items() if about != whole.states[name]]
-    for name in lost:  # a failure that the next night tries again, never a missing row
-        assert RETRY[FailureCode(got.states[name][1])].attempts > 1
-    assert len(lost) <= 1, lost
+    got, rows = look(config.catalog), items_of(config)
+    assert got.states.keys() == whole.states.keys() == uploads.rows.keys()
+    lost = {name for name, about in got.states.items() if about != whole.states[name]}
+    print(f"lost: {[(name, got.states[name][1]) for name in lost]}")
+    assert rows["20.jpg"]["failure_code"] == "fetch.throttled"
+    assert "20.jpg" in lost and len(lost) <= 2  # by chance another one, in 1 of 3,000 nights
+    for name in lost:
+        # A changed item keeps its older scores; all tries of the code's policy were made.
+        assert rows[name]["state"] == ("stale" if name == "00.jpg" else "failed")
+        policy = RETRY[FailureCode(rows[name]["failure_code"])]
+        assert rows[name]["attempts"] == policy.attempts > 1
     for key, probs in whole.scores.items():
         if key[0] not in lost:
             assert got.scores[key] == pytest.approx(probs, abs=1e-6)
+
+    codes = [str(code) for code, policy in RETRY.items() if policy.attempts > 1]
+    code, said = ended(job(config, "replay_failures", codes=codes))
+    assert (code, head_of(config)) == (0, f"{SECOND}.1"), said
+    same(look(config.catalog), whole)
+
+
+def items_of(config: NightlyConfig) -> dict[str, dict]:
+    """Rows of the state that readers see, by item."""
+    seen = open_snapshot(config.catalog)
+    buckets = range(seen.record.buckets)
+    return {row["item_id"]: row for b in buckets for row in seen.items(b).to_pylist()}
 
 
 def test_hostile_uploads_end_within_their_limits(
@@ -426,6 +441,12 @@ def test_hostile_uploads_end_within_their_limits(
         print(f"a night of {len(uploads.rows)} items: {time.monotonic() - began:.0f} s")
         seen.append(look(config.catalog))
     assert {name: about[1] for name, about in seen[1].states.items()} == expected
+    apart = max(
+        abs(a - b)
+        for key, probs in seen[0].scores.items()
+        for a, b in zip(probs, seen[1].scores[key], strict=True)
+    )
+    print(f"neighbours' probabilities are at most {apart:.1e} apart")
     for key, probs in seen[0].scores.items():
         # In other batches other sums are rounded.
         assert seen[1].scores[key] == pytest.approx(probs, abs=1e-7), key
@@ -450,10 +471,10 @@ def test_failures_are_looked_at_again(
     uploads.list()
     config = night(uploads, FIRST)
     try:
-        proxy.denied = "/replay/media/4.jpg"
+        proxy.always = {"/replay/media/4.jpg": "403"}
         code, said = ended(job(config))
     finally:
-        proxy.denied = None
+        proxy.always = {}
     assert code == 0, said
     failed = {n: about[1] for n, about in look(config.catalog).states.items() if about[1]}
     assert failed == {"2.jpg": "fetch.not_found", "4.jpg": "fetch.denied"}

@@ -14,15 +14,16 @@ import pytest
 import ray
 
 from beholder.catalog import nightly
+from beholder.catalog.config import ReplayConfig
 from beholder.catalog.head import read_head, roll_back
 from beholder.catalog.history import explain_item
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.ledger import Commit, committed
-from beholder.catalog.nightly import run_night
+from beholder.catalog.nightly import replay, run_night
 from beholder.catalog.session import connect
 from beholder.items import Item
 from beholder.local_stack import ObjectStore, RayCluster
-from beholder.media.storage import read_bytes, write_bytes
+from beholder.media.storage import exists, read_bytes, remove_files, write_bytes
 from beholder.scoring import Scorer
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
@@ -81,25 +82,77 @@ def test_nights_follow_each_other(
 
     uploads.put("00.jpg", pictures[20])
     uploads.put("new.jpg", pictures[1])  # bytes that 01.jpg has, too
+    uploads.put("08.jpg", pictures[21])
+    for name in ("07.jpg", "08.jpg"):  # nothing shows which of them was uploaded anew
+        uploads.rows[name]["etag"] = None
     del uploads.rows["05.jpg"]
     uploads.list()
     second = night(uploads, SECOND)
     outcome = run_night(second)
     counts = outcome.record.counts
-    expected = {"new": 1, "changed": 1, "removed": 1, "unchanged": 12, "retried": 0}
+    expected = {"new": 1, "changed": 3, "removed": 1, "unchanged": 10, "retried": 0}
     assert {name: counts[name] for name in expected} == expected
     later = look(second.catalog).scores
     assert later["00.jpg", "quality"] != found["00.jpg", "quality"]
     assert later["twin.jpg", "quality"] == found["twin.jpg", "quality"]
     assert later["new.jpg", "quality"] == found["01.jpg", "quality"]
     [commit] = committed(layout, RunId(SECOND), [0]).values()
-    assert (commit.rows, commit.scored, commit.known) == (2, 1, 1), "known bytes aren't looked at"
+    assert (commit.rows, commit.scored, commit.known) == (4, 2, 2), "known bytes aren't looked at"
+    assert later["07.jpg", "quality"] == found["07.jpg", "quality"]
+    assert later["08.jpg", "quality"] != found["08.jpg", "quality"]
     assert ("05.jpg", "quality") not in later
     said = explain_item(second.catalog, "00.jpg")
     assert {event.run for event in said.history} == {f"{FIRST}.0", f"{SECOND}.0"}
 
     roll_back(layout, None, "a test")
     assert look(second.catalog) == before
+
+
+def test_a_revision_that_nobody_told_of_gets_its_report(
+    uploads,
+    night: Callable,
+    look: Callable,
+    pictures: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its driver dies once HEAD is moved; the date or the replay that is run again makes up.
+
+    One object came late, and one was not the manifest's any more.
+    """
+    late = uploads.rows["03.jpg"]["uri"]
+    remove_files([late])
+    write_bytes(uploads.rows["04.jpg"]["uri"], pictures[24])
+    config = night(uploads, FIRST)
+    run_night(config)
+    failed = {name: about[1] for name, about in look(config.catalog).states.items() if about[1]}
+    codes = ("fetch.not_found", "fetch.changed")
+    assert failed == dict(zip(("03.jpg", "04.jpg"), codes, strict=True)) | {
+        "page.jpg": "decode.unsupported"
+    }
+    write_bytes(late, pictures[3])
+    again = ReplayConfig(**dict(config), codes=codes)
+
+    def dies(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(nightly, "tell", dies)
+        replay(again)
+    layout = Layout(config.catalog)
+    folder = layout.run(RunId(FIRST, 1))
+    files = [f"{folder}/{name}" for name in ("report.html", "report.json", "metrics.prom")]
+    for make_up in (lambda: run_night(config), lambda: replay(again)):
+        assert not any(map(exists, files))
+        outcome = make_up()
+        said = (outcome.name, outcome.record.id, outcome.report)
+        assert said == ("standing", f"{FIRST}.1", files[0])
+        told = json.loads(read_bytes(files[1]))
+        assert (told["snapshot"], told["looked_at"]) == (f"{FIRST}.1", 2)
+        assert (told["items"]["scored"], told["items"]["failed"]) == (13, 1)
+        assert all(map(exists, files))
+        remove_files(files)
+    head = read_head(layout)
+    assert head is not None and head.snapshot == f"{FIRST}.1"
 
 
 @pytest.mark.parametrize("how", ["deleted", "doubled"])

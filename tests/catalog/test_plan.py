@@ -374,6 +374,14 @@ def test_etags_may_be_quoted_and_sizes_unknown(night: Night) -> None:
     assert plan.tally.counts["unchanged"] == 2
 
 
+@pytest.mark.parametrize("etag", [None, "", '""'])
+def test_without_an_etag_the_hash_has_to_tell(night: Night, etag: str | None) -> None:
+    plan = night.plan([said("a", etag=etag)], parent([held(said("a"))]))
+    row = night.planned(plan)["a"]
+    assert (row["change"], row["etag"]) == ("changed", None)
+    assert row["known_sha256"] == held(said("a"))["sha256"]
+
+
 def test_an_item_that_changed_back_is_looked_at_again(night: Night) -> None:
     row = said("a")
     plan = night.plan([row], parent([held(row, state="stale")]))

@@ -3,6 +3,7 @@
 All S3 traffic of this module's Ray goes through a proxy that counts it.
 """
 
+import os
 import pickle
 import signal
 import subprocess
@@ -210,7 +211,7 @@ def test_a_killed_driver_and_a_killed_engine_cost_nothing(
     def killing(*given: object) -> Commit:
         record = commit(*given)
         if record.epoch == 2 and len(commits_of(layout)) == 8:
-            kill_an_actor("ScoreChunk")
+            kill_an_actor("ScoreBatch")
         return record
 
     monkeypatch.setattr(scoring_pass, "commit", killing)
@@ -282,6 +283,43 @@ def test_a_zombie_is_fenced_while_the_store_has_bad_moments(
             assert code in transient and row["attempts"] == RETRY[code].attempts
     lost = sum(a["failure_code"] != b["failure_code"] for a, b in zip(rows, whole, strict=True))
     assert lost <= 2, f"{lost} items failed for the store's sake"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("stage", ["decoding", "scoring"])
+def test_a_batch_that_kills_one_actor_after_the_other_ends_the_run(
+    stage: str,
+    s3: ObjectStore,
+    connected: None,
+    items: list[dict],
+    plan: Callable,
+    assign: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layout = Layout(f"s3://{s3.bucket}/pass/poison-{stage}")
+    chunks = plan(layout, planned(items)[:8], SIZE)
+    name = {"decoding": "DecodeChunk", "scoring": "ScoreBatch"}[stage]
+
+    class Dies:
+        def __init__(self, *about: object) -> None:
+            from beholder.catalog import scoring_pass
+
+            self._healthy = getattr(scoring_pass, name)(*about)
+
+        def __call__(self, rows: pa.Table):
+            found = self._healthy(rows)
+            if rows["chunk"][0].as_py() == 1:
+                found = list(found)  # a decoder begins only where it is asked for rows
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+    monkeypatch.setattr(scoring_pass, name, Dies)
+    with (
+        Lease(layout.lease(RUN.date)) as lease,
+        pytest.raises(UserError, match=f"4 actors died one after the other while {stage} chunk 1"),
+    ):
+        score_chunks(chunks, assign(layout), Crew(), lease)
+    assert sorted(committed(layout, RUN, range(2))) == [0]
 
 
 @pytest.mark.e2e

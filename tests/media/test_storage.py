@@ -33,6 +33,14 @@ def test_round_trip(scheme: str, tmp_path: Path) -> None:
     assert storage.list_files(f"{scheme}{tmp_path}/new") == [f"{tmp_path}/new/folder/x.bin"]
 
 
+def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    uris = [f"file://{tmp_path}/{name}" for name in ("a", "b", "c")]
+    for uri in uris[1:]:
+        storage.write_bytes(uri, b"x")
+    storage.remove_files(uris[:2])
+    assert tree(tmp_path) == {"c": b"x"}
+
+
 def test_trees(folder: Path, tmp_path: Path) -> None:
     storage.copy_tree(folder, f"file://{tmp_path}/store/a")
     back = storage.fetch_tree(f"file://{tmp_path}/store/a/", tmp_path / "back")

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.patience import delete, patiently
 from beholder.catalog.rank_record import find_ranks
 from beholder.catalog.record import KEYS, CatalogError, Record, find_record
 from beholder.catalog.tombstones import read_index
@@ -129,10 +130,7 @@ def remove_garbage(config: GarbageConfig, garbage: Garbage) -> None:
     if head is None or head.snapshot not in garbage.kept:
         raise CatalogError(f"{layout.head} was moved meanwhile: run this job again")
     for paths in (garbage.records, garbage.objects):
-        if paths:
-            fs, root = open_filesystem(layout.root)
-            with explained(layout.root):
-                fs.rm([f"{root}/{path}" for path in paths])
+        delete([layout.absolute(path) for path in paths])
 
 
 def _check_root(layout: Layout) -> None:
@@ -238,8 +236,13 @@ def _date(found: _Object) -> str:
 def _listed(layout: Layout, folder: str) -> list[_Object]:
     fs, root = open_filesystem(layout.root)
     now = datetime.now(UTC).timestamp()
-    with explained(layout.root):
-        found: dict[str, Any] = fs.find(f"{root}/{folder}", detail=True)
+
+    def listed() -> dict[str, Any]:
+        with explained(layout.root):
+            found: dict[str, Any] = fs.find(f"{root}/{folder}", detail=True)
+            return found
+
+    found = patiently(listed)
     changed = {
         name: d["mtime"] if "mtime" in d else d["LastModified"].timestamp()
         for name, d in found.items()

@@ -14,7 +14,7 @@ from typing import Literal
 import ray
 
 from beholder.catalog.audit import audit
-from beholder.catalog.config import NightlyConfig
+from beholder.catalog.config import NightlyConfig, ReplayConfig
 from beholder.catalog.current_scorer import settle_current, with_current_scorer
 from beholder.catalog.cut_short import cut_short
 from beholder.catalog.head import finish, publish, read_head
@@ -24,7 +24,7 @@ from beholder.catalog.ledger import Commit, read_chunk
 from beholder.catalog.patience import patiently
 from beholder.catalog.plan import Plan, make_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
-from beholder.catalog.record import Record
+from beholder.catalog.record import Record, lineage
 from beholder.catalog.scoring_pass import Assignment, Crew, score_chunks
 from beholder.catalog.session import connect
 from beholder.catalog.snapshot import Snapshot, open_snapshot
@@ -85,12 +85,26 @@ def say(outcome: Outcome) -> str:
 
 
 def _standing(config: NightlyConfig, layout: Layout, run: RunId, holder: str) -> Outcome | None:
-    """What an earlier driver of the run has left to say; None where it has not come as far."""
+    """What earlier drivers of a run and of its date's revisions have left to say.
+
+    Returns:
+        Of the newest snapshot of the date whose report was missing, or of the run's own; None
+        where the run has not come as far.
+    """
     record = finish(layout, run, holder)
     if record is None:
         return None
     settle_current(layout)
-    return Outcome("standing", record, (), tell_late(config, record))
+    told = [(seen, tell_late(config, seen)) for seen in _of_date(layout, run.date)]
+    late = [Outcome("standing", seen, (), report) for seen, report in told if report is not None]
+    return late[0] if late else Outcome("standing", record)
+
+
+def _of_date(layout: Layout, date: str) -> list[Record]:
+    """The snapshots of a date that are published, newest first."""
+    head = read_head(layout)
+    found = lineage(layout, head.snapshot if head else None)
+    return [record for record in found if RunId.parse(record.id).date == date]
 
 
 @dataclass
@@ -130,41 +144,45 @@ def run_night(config: NightlyConfig) -> Outcome:
         return carry_out(config, plan, parent, outline, lease, clock.seconds)
 
 
-def replay(config: NightlyConfig, codes: tuple[str, ...]) -> Outcome:
+def replay(config: ReplayConfig) -> Outcome:
     """Looks again at what failed in the snapshot that readers see, and publishes a revision of it.
 
     Also what the manifest has changed since is looked at; all else stands.
 
     Args:
         config: of the night that is replayed; its ``logical_date`` must be that snapshot's.
-        codes: of failures, as ``fetch.denied``; none for all.
 
     Raises:
         UserError: readers see another date, a code is none; or what :func:`run_night` raises.
     """
-    for code in codes:
+    for code in config.codes:
         if code not in list(FailureCode):
             raise UserError(f"'{code}' is no failure's code: use one of {', '.join(FailureCode)}")
-    config = with_current_scorer(config)
-    layout = Layout(config.catalog)
-    outline = patiently(lambda: outline_scorer(config.scorer))
-    with Lease(layout.lease(config.logical_date), config.lease_seconds, config.take_over) as lease:
+    night = with_current_scorer(config)
+    layout = Layout(night.catalog)
+    outline = patiently(lambda: outline_scorer(night.scorer))
+    with Lease(layout.lease(night.logical_date), night.lease_seconds, night.take_over) as lease:
         wait_until_free(layout.erasing)
         parent = current(layout)
-        if parent is None or parent.id.date != config.logical_date:
+        if parent is None or parent.id.date != night.logical_date:
             seen = "nothing" if parent is None else str(parent.id)
             raise UserError(
-                f"logical date {config.logical_date} can't be replayed, readers of "
-                f"{config.catalog} see {seen}: name that date"
+                f"logical date {night.logical_date} can't be replayed, readers of "
+                f"{night.catalog} see {seen}: name that date"
             )
-        clock = _Clock()
+        standing = _standing(night, layout, parent.id, lease.holder)
+        assert standing is not None
+        codes = list(config.codes)
+        if standing.report is not None and standing.record.config.get("codes") == codes:
+            return standing  # an earlier driver of this replay had left nothing else to do
         run = RunId(parent.id.date, parent.id.revision + 1)
-        standing = _standing(config, layout, run, lease.holder)
+        standing = _standing(night, layout, run, lease.holder)
         if standing is not None:
             return standing
+        clock = _Clock()
         with clock("plan"):
-            plan = make_plan(config, parent, outline, run, codes or tuple(FailureCode))
-        return carry_out(config, plan, parent, outline, lease, clock.seconds)
+            plan = make_plan(night, parent, outline, run, config.codes or tuple(FailureCode))
+        return carry_out(night, plan, parent, outline, lease, clock.seconds)
 
 
 def current(layout: Layout) -> Snapshot | None:

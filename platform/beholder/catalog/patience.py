@@ -4,15 +4,18 @@ import io
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from beholder.logs import event
 from beholder.media.storage import (
+    REMOVALS,
     StorageError,
     Trouble,
     explained,
     open_filesystem,
+    remove_files,
     trouble_of,
 )
 
@@ -42,6 +45,16 @@ def patiently(call: Callable[[], T]) -> T:
             event(log, "storage.waits", seconds=wait, reason=str(error))
         time.sleep(wait * random.uniform(0.5, 1.5))  # drivers must not come back all at once
     return call()
+
+
+def delete(uris: Sequence[str]) -> None:
+    """Removes objects, each request as :func:`patiently` does; one that isn't there is no error.
+
+    Raises:
+        StorageError: the storage can't be used; some may be gone.
+    """
+    for at in range(0, len(uris), REMOVALS):
+        patiently(partial(remove_files, uris[at : at + REMOVALS]))
 
 
 class PatientFile(io.RawIOBase):

@@ -28,14 +28,14 @@ from beholder.catalog.garbage import REPORTS
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease, holder
-from beholder.catalog.patience import patiently
+from beholder.catalog.patience import delete, patiently
 from beholder.catalog.plan import read_plan
 from beholder.catalog.record import KEYS, CatalogError, File, Record
 from beholder.catalog.report_page import without_items
 from beholder.catalog.state_files import read_file, store_file
 from beholder.catalog.tombstones import COLUMNS, Tombstones, hash_sql
 from beholder.media.conditional import read_version, replace
-from beholder.media.storage import explained, list_files, open_filesystem, read_bytes, write_bytes
+from beholder.media.storage import list_files, read_bytes, write_bytes
 
 READERS = 8
 """Files in work, and in memory, at a time."""
@@ -389,7 +389,5 @@ def _delete(uris: list[str], lease: Lease, done: Removed) -> None:
     there = [uri for uri in uris if uri not in done.removed]
     if there:
         lease.check()
-        fs, _ = open_filesystem(there[0])
-        with explained(there[0]):
-            fs.rm([open_filesystem(uri)[1] for uri in there])
+        delete(there)
         done.removed.extend(there)

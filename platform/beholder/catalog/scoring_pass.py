@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from beholder.catalog.chunk_rows import Gathering, ScoreChunk
 from beholder.catalog.chunks import Chunk
@@ -45,7 +47,9 @@ node took along can still be read again."""
 DECODE_CPUS = 0.5
 ACTOR_DEATHS = 3
 """Engine actors that may die one after the other while they start (a node short of memory), and
-deaths of actors that one batch may see before the run stops: a batch that kills them will."""
+deaths of actors that one batch may see before the run stops: a batch that kills them will. Ray
+isn't told of the latter: it counts each call to a dead node, several in the seconds before it
+takes the node for dead."""
 STALL_S = 3600.0
 """Without any row for so long Ray gives up: longer than the slowest chunk of videos takes."""
 
@@ -154,7 +158,10 @@ def _finished(
         return
     least = crew.scorers[0]
     say_if_short(DECODE_CPUS * crew.decoders + crew.cpus * least, crew.gpus * least)
-    gate: Any = ray.remote(num_cpus=0)(Gate).remote(crew.decoders + crew.scorers[1])
+    # Beside this process: on a node of the workers it would take the run along when that dies.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    kept: Any = ray.remote(num_cpus=0)(Gate)
+    gate = kept.options(scheduling_strategy=here).remote(crew.decoders + crew.scorers[1])
     gathering = Gathering({chunk.number: chunk.rows for chunk in chunks})
     try:
         for table in _rows(chunks, assignment, crew, gate):
@@ -162,8 +169,9 @@ def _finished(
                 yield number, rows, seconds
                 gate.leave.remote(number)
     except ray.exceptions.RayError as error:
-        if isinstance(getattr(error, "cause", None), UserError):
-            raise
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, UserError):
+            raise cause from error
         reason = str(error).strip().splitlines()[-1]
         event(log, "ray.failed", error=str(error))
         raise UserError(
@@ -181,6 +189,7 @@ def _rows(
     context.target_max_block_size = BATCH_BYTES
     context.max_consecutive_actor_init_deaths = ACTOR_DEATHS
     context.execution_no_progress_timeout_s = STALL_S
+    context.raise_original_map_exception = True  # a UserError of an actor's is one of ours
     with ray.data.DataContext.current(context):
         decoded = ray.data.read_datasource(
             PlanSource(assignment.layout, chunks),
@@ -200,11 +209,12 @@ def _rows(
             # One at a time: behind a chunk that waits at the gate none may stand that is inside.
             compute=ray.data.ActorPoolStrategy(size=crew.decoders, max_tasks_in_flight_per_actor=1),
             num_cpus=DECODE_CPUS,
-            max_task_retries=ACTOR_DEATHS,
+            max_task_retries=-1,
         )
         scored = decoded.map_batches(
-            ScoreChunk,
+            ScoreBatch,
             fn_constructor_args=(
+                gate,
                 str(assignment.run),
                 assignment.fingerprint,
                 assignment.scorer,
@@ -217,7 +227,7 @@ def _rows(
             compute=ray.data.ActorPoolStrategy(min_size=crew.scorers[0], max_size=crew.scorers[1]),
             num_cpus=crew.cpus,
             num_gpus=crew.gpus or None,
-            max_task_retries=ACTOR_DEATHS,
+            max_task_retries=-1,
         )
         return scored.iter_batches(batch_size=None, batch_format="pyarrow")
 
@@ -279,7 +289,7 @@ def read_planned(layout: Layout, chunk: Chunk) -> pa.Table:
 
 
 class Gate:
-    """An actor that lets only so many chunks be begun and not yet committed.
+    """An actor that lets only so many chunks be begun and not yet committed, and counts tries.
 
     Ray Data itself decodes as far ahead as its object store has room, and all of that would be
     lost with the driver. Nobody waits for ever: where a node has died, the chunk that would let
@@ -289,6 +299,7 @@ class Gate:
     def __init__(self, width: int) -> None:
         self._width = width
         self._begun: set[int] = set()
+        self._tries: Counter[tuple[str, int, int]] = Counter()
         self._changed = asyncio.Condition()
 
     async def enter(self, chunk: int) -> None:
@@ -303,6 +314,11 @@ class Gate:
                 lambda: chunk in self._begun or len(self._begun) < self._width
             )
             self._begun.add(chunk)
+
+    async def tries(self, stage: str, chunk: int, position: int) -> int:
+        """How often a stage has by now begun the batch of a chunk that starts there."""
+        self._tries[stage, chunk, position] += 1
+        return self._tries[stage, chunk, position]
 
     async def leave(self, chunk: int) -> None:
         """The chunk is committed."""
@@ -323,4 +339,34 @@ class DecodeChunk(Decode):
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """As :class:`~beholder.catalog.stages.Decode`, for one whole chunk."""
         ray.get(self._gate.enter.remote(rows["chunk"][0].as_py()))
+        _try(self._gate, "decoding", rows)
         yield from super().__call__(rows)
+
+
+class ScoreBatch(ScoreChunk):
+    """:class:`~beholder.catalog.chunk_rows.ScoreChunk`, which doesn't begin a batch for ever.
+
+    Args:
+        gate: that counts.
+        about: as :class:`~beholder.catalog.chunk_rows.ScoreChunk` takes it.
+    """
+
+    def __init__(self, gate: Any, *about: Any) -> None:
+        super().__init__(*about)
+        self._gate = gate
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """As :class:`~beholder.catalog.chunk_rows.ScoreChunk`."""
+        _try(self._gate, "scoring", rows)
+        return super().__call__(rows)
+
+
+def _try(gate: Any, stage: str, rows: pa.Table) -> None:
+    """Returns where so few actors have died at a batch that it may be tried."""
+    chunk, position, item = (rows[name][0].as_py() for name in ("chunk", "position", "item_id"))
+    if ray.get(gate.tries.remote(stage, chunk, position)) > 1 + ACTOR_DEATHS:
+        raise UserError(
+            f"{1 + ACTOR_DEATHS} actors died one after the other while {stage} chunk {chunk} from "
+            f"item '{item}' on: give them more memory, or look into Ray's logs for what ends "
+            "them, and run the same date again; what is committed stands"
+        )

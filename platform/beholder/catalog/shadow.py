@@ -8,6 +8,7 @@ nights cost is theirs to bound.
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.layout import Layout
 from beholder.catalog.nightly import Outcome, run_night
+from beholder.catalog.patience import patiently
 from beholder.catalog.snapshot import open_snapshot
 from beholder.scoring import outline_scorer
 
@@ -27,7 +28,7 @@ def fill_shadow(config: NightlyConfig) -> Outcome | None:
     shadow = config.shadow
     assert shadow is not None
     seen = open_snapshot(config.catalog).record
-    fingerprint = outline_scorer(shadow.scorer).file.fingerprint
+    fingerprint = patiently(lambda: outline_scorer(shadow.scorer)).file.fingerprint
     if fingerprint == seen.fingerprint:
         return None
     night = {

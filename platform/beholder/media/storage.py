@@ -5,8 +5,8 @@ Every failure is one sentence with the URI and the remedy. Keys are never put in
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ CONNECT_S = 2
 READ_S = 20
 ATTEMPTS = 3
 CONNECTIONS = 64
+REMOVALS = 1000
+"""Objects that one request may remove."""
 
 
 class StorageError(UserError):
@@ -50,6 +52,9 @@ _CODES = {
     "Throttling": Trouble.THROTTLED,
     "RequestLimitExceeded": Trouble.THROTTLED,
     "RequestTimeout": Trouble.TIMEOUT,
+    # Said of one of several objects, these come without a status.
+    "InternalError": Trouble.UNREACHABLE,
+    "AccessDenied": Trouble.DENIED,
 }
 _STATUSES = {
     401: Trouble.DENIED,
@@ -149,6 +154,35 @@ def list_files(uri: str) -> list[str]:
         if not found and is_s3(uri):
             _check_bucket(fs, uri)
     return [f"s3://{name}" if is_s3(uri) else name for name in found]
+
+
+def remove_files(uris: Sequence[str]) -> None:
+    """Removes files, at most :data:`REMOVALS` of one bucket; one that isn't there is no error.
+
+    Raises:
+        StorageError: the storage can't be used or keeps one of them; others may be gone.
+    """
+    assert len(uris) <= REMOVALS
+    for uri in uris if not is_s3(uris[0]) else ():
+        fs, path = open_filesystem(uri)
+        with explained(uri), suppress(FileNotFoundError):
+            fs.rm_file(path)
+    if is_s3(uris[0]):
+        _remove_objects(uris)
+
+
+def _remove_objects(uris: Sequence[str]) -> None:
+    """In one request, whose answer names what was kept; s3fs's own call doesn't look at that."""
+    from botocore.exceptions import ClientError
+
+    fs, _ = open_filesystem(uris[0])
+    keys = {uri.removeprefix("s3://").partition("/")[2]: uri for uri in uris}
+    wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    with explained(uris[0]):
+        answer = fs.call_s3("delete_objects", Bucket=_bucket(uris[0]), Delete=wanted)
+    for kept in answer.get("Errors", []):
+        with explained(keys[kept["Key"]]):
+            raise ClientError({"Error": kept}, "DeleteObjects")
 
 
 def copy_tree(local_dir: str | Path, uri: str) -> None:

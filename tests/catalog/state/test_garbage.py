@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from beholder.catalog.garbage import GarbageConfig, find_garbage, remove_garbage
@@ -120,6 +122,40 @@ def test_a_head_that_moved_stops_it(catalog, run_id) -> None:
     with pytest.raises(CatalogError, match="HEAD was moved meanwhile"):
         remove_garbage(config, garbage)
     assert list_files(catalog.layout.root) == before
+
+
+def test_it_may_die_at_any_removal(
+    catalog, contents, run_id, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is kept reads back after each death, and the next call leaves what one call leaves."""
+    _age(catalog)
+    root, before = Path(catalog.layout.root), tmp_path / "before"
+    shutil.copytree(root, before)
+    kept = {n: contents(open_snapshot(catalog.layout.root, run_id(n))) for n in (6, 7)}
+    whole = _collect(catalog, keep=2)
+    left = set(list_files(catalog.layout.root))
+    removals = len(whole.records) + len(whole.objects)
+    disk = type(fsspec.filesystem("file"))
+    remove = disk.rm_file
+    for after in range(removals):
+        shutil.rmtree(root)
+        shutil.copytree(before, root)
+        done = []
+
+        def dies(fs: object, path: str, after: int = after, done: list = done) -> None:
+            if len(done) == after:
+                raise KeyboardInterrupt
+            done.append(path)
+            remove(fs, path)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(disk, "rm_file", dies)
+            _collect(catalog, keep=2)
+        for night, seen in kept.items():
+            assert contents(open_snapshot(catalog.layout.root, run_id(night))) == seen
+        _collect(catalog, keep=2)
+        assert set(list_files(catalog.layout.root)) == left, after
+    assert removals > 20
 
 
 def test_a_lost_file_stops_it(catalog) -> None:

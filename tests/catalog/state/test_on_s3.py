@@ -16,7 +16,7 @@ from beholder.catalog.layout import Layout
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.cli import app
 from beholder.local_stack import ObjectStore
-from beholder.media.storage import list_files
+from beholder.media.storage import StorageError, exists, list_files, open_filesystem, write_bytes
 
 
 @pytest.fixture
@@ -97,14 +97,15 @@ def test_the_jobs_and_the_command(catalog, contents, run_id, project: Path) -> N
     assert run_id(2) in result.output
 
 
+class Later(datetime):
+    """A clock that is set forward: an object's age in S3 can't be."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(UTC) + timedelta(hours=49)
+
+
 def test_garbage_goes_by_the_stores_clock(catalog, contents, run_id, monkeypatch) -> None:
-    """The clock is set forward: an object's age in S3 can't be."""
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(UTC) + timedelta(hours=49)
-
     root = catalog.layout.root
     config = GarbageConfig(catalog=root, keep=2)
     assert find_garbage(config).objects == ()
@@ -117,3 +118,55 @@ def test_garbage_goes_by_the_stores_clock(catalog, contents, run_id, monkeypatch
     gone = {f"{root}/{path}" for path in (*found.records, *found.objects)}
     assert set(list_files(root)) == everything - gone
     assert {n: contents(open_snapshot(root, run_id(n))) for n in (2, 3)} == kept
+
+
+def test_garbage_goes_while_the_store_has_bad_moments(
+    catalog, contents, run_id, s3: ObjectStore, fault_proxy, monkeypatch
+) -> None:
+    root = catalog.layout.root
+    config = GarbageConfig(catalog=root, keep=2)
+    kept = {n: contents(open_snapshot(root, run_id(n))) for n in (2, 3)}
+    everything = set(list_files(root))
+    monkeypatch.setattr(module, "datetime", Later)
+    monkeypatch.setattr(patience, "WAITS_S", (0.01,) * 20)
+    monkeypatch.setattr(patience, "REMOVALS", 1)
+    with (
+        fault_proxy(s3.endpoint, share=0.4, hang_s=0.1, seed=2) as proxy,
+        monkeypatch.context() as m,
+    ):
+        m.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        found = find_garbage(config)
+        remove_garbage(config, found)
+        assert len(proxy.spoiled) > 3
+    gone = {f"{root}/{path}" for path in (*found.records, *found.objects)}
+    assert len(gone) > 5
+    assert set(list_files(root)) == everything - gone
+    assert {n: contents(open_snapshot(root, run_id(n))) for n in (2, 3)} == kept
+
+
+def test_an_object_that_the_store_keeps_is_named(s3: ObjectStore, monkeypatch) -> None:
+    """The answer is a 200 that says so of one object: tried again, or told where that is vain."""
+    uris = [f"s3://{s3.bucket}/kept/{n}" for n in range(3)]
+    for uri in uris:
+        write_bytes(uri, b"x")
+    codes = ["InternalError", "SlowDown"]
+    filesystem, _ = open_filesystem(uris[0])
+    call = type(filesystem).call_s3
+
+    def spoilt(self, *given, **about):
+        if given[0] == "delete_objects" and codes:
+            last = about["Delete"]["Objects"].pop()
+            rest = call(self, *given, **about)
+            return rest | {"Errors": [last | {"Code": codes.pop(), "Message": "no"}]}
+        return call(self, *given, **about)
+
+    monkeypatch.setattr(type(filesystem), "call_s3", spoilt)
+    monkeypatch.setattr(patience, "WAITS_S", (0.01,) * 3)
+    patience.delete(uris)
+    assert codes == [] and not any(map(exists, uris))
+    for uri in uris:
+        write_bytes(uri, b"x")
+    codes.append("AccessDenied")
+    with pytest.raises(StorageError, match=f"{uris[2]}: .* denies access"):
+        patience.delete(uris)
+    assert [exists(uri) for uri in uris] == [False, False, True]
