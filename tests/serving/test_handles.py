@@ -58,17 +58,17 @@ class Response:
 
 
 class Handle:
-    """Gives prepared outcomes, one a call; ``stage`` and ``score`` are the same."""
+    """Gives prepared outcomes, one a call; its methods are the same."""
 
     def __init__(self, *outcomes: Any, by_reference: bool = True) -> None:
         self.responses: list[Response] = []
         self._by_reference = by_reference
         self.asked: list[Any] = []
         self._outcomes = list(outcomes)
-        self.stage = self.score = self
+        self.about = self.stage = self.score = self
 
     def remote(self, *asked: Any) -> Response:
-        self.asked.append(asked[0])
+        self.asked.extend(asked[:1])
         self.responses.append(Response(self._outcomes.pop(0), self._by_reference))
         return self.responses[-1]
 
@@ -103,6 +103,13 @@ def test_by_grpc_pixels_are_awaited_before_an_engine_is_asked() -> None:
     service = ScoringReplicas(preprocess, engine, engine, 2, {})
     assert asyncio.run(service.score(ITEMS[:1], None, "id")).answers == [{"item_id": "a"}]
     assert engine.asked == ["staged"]
+
+
+def test_a_dead_engine_that_is_asked_what_it_is_counts_as_lost() -> None:
+    with pytest.raises(LostReplicaError):
+        asyncio.run(replicas(Handle(ActorDiedError()), 0).about())
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(replicas(Handle(ValueError("no")), 0).about())
 
 
 def test_other_errors_are_not_tried_again() -> None:

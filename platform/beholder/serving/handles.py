@@ -55,7 +55,12 @@ class ScoringReplicas:
 
     async def about(self) -> dict[str, About]:
         """As :meth:`beholder.serving.service.ScoringService.about`."""
-        return {"": await self._engine.about.remote(), **self._adapters}
+        try:
+            return {"": await self._engine.about.remote(), **self._adapters}
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            raise LostReplicaError from error
 
     async def score(
         self, items: Sequence[Item], tasks: Tasks, request_id: str, adapter: str = ""

@@ -58,7 +58,7 @@ class Answered(NamedTuple):
 
 
 class LostReplicaError(Exception):
-    """A replica died with a request, and another one with its second try."""
+    """A replica died with a request: as often as it was tried."""
 
 
 class ScoringService(Protocol):
@@ -68,6 +68,9 @@ class ScoringService(Protocol):
         """Of the scorer, by the empty name, and of its adapters by theirs.
 
         Answers once the scorer is loaded and has scored its golden panel.
+
+        Raises:
+            LostReplicaError: who was asked died.
         """
 
     async def score(
