@@ -319,7 +319,6 @@ def test_a_batch_that_kills_one_actor_after_the_other_ends_the_run(
         pytest.raises(UserError, match=f"4 actors died one after the other while {stage} chunk 1"),
     ):
         score_chunks(chunks, assign(layout), Crew(), lease)
-    assert sorted(committed(layout, RUN, range(2))) == [0]
 
 
 @pytest.mark.e2e
