@@ -403,7 +403,9 @@ def test_a_chunk_that_never_came_is_no_success(
         score_chunks(chunks, assign(layout), Crew(), lease)
 
 
-def test_the_gate_lets_in_as_many_as_it_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gate_lets_in_as_many_as_it_is_wide_and_counts_tries_until_a_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import asyncio
 
     async def through() -> None:
@@ -418,5 +420,8 @@ def test_the_gate_lets_in_as_many_as_it_is_wide(monkeypatch: pytest.MonkeyPatch)
         await third
         monkeypatch.setattr(scoring_pass, "PATIENCE_S", 0.01)
         await gate.enter(3)  # nobody leaves: it goes in anyway
+        assert [await gate.tries("scoring", 3, 0) for _ in range(2)] == [1, 2]
+        await gate.leave(3)
+        assert await gate.tries("scoring", 3, 0) == 1, "what is committed is forgotten"
 
     asyncio.run(through())

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -299,7 +299,7 @@ class Gate:
     def __init__(self, width: int) -> None:
         self._width = width
         self._begun: set[int] = set()
-        self._tries: Counter[tuple[str, int, int]] = Counter()
+        self._tries: defaultdict[int, Counter[tuple[str, int]]] = defaultdict(Counter)
         self._changed = asyncio.Condition()
 
     async def enter(self, chunk: int) -> None:
@@ -317,13 +317,14 @@ class Gate:
 
     async def tries(self, stage: str, chunk: int, position: int) -> int:
         """How often a stage has by now begun the batch of a chunk that starts there."""
-        self._tries[stage, chunk, position] += 1
-        return self._tries[stage, chunk, position]
+        self._tries[chunk][stage, position] += 1
+        return self._tries[chunk][stage, position]
 
     async def leave(self, chunk: int) -> None:
         """The chunk is committed."""
         async with self._changed:
             self._begun.discard(chunk)
+            self._tries.pop(chunk, None)  # or they would grow with the catalog
             self._changed.notify_all()
 
 
