@@ -9,7 +9,8 @@ import torch
 from fastapi import FastAPI
 
 from beholder.config import ConfigError, validate_config
-from beholder.scoring import Scorer
+from beholder.scoring import Scorer, ScorerError
+from beholder.scoring.adapter import save_adapter
 from beholder.serving.app import build
 from beholder.serving.config import ServeConfig
 from beholder.serving.trial import TrialAnswer
@@ -55,7 +56,7 @@ def test_scorers_are_listed_and_others_refused(
     answer = ask(app, "POST", "/v1/score", json=asked)
     assert answer.status_code == 400
     assert answer.json()["error"] == (
-        "this endpoint has no scorer 'desktop' but mobile: see /v1/scorers"
+        "this endpoint has no scorer 'desktop': ask for 'mobile', or leave it out"
     )
 
 
@@ -95,3 +96,18 @@ def test_other_pixels_need_an_application_of_their_own(
     args = {"scorer": str(tmp_path / "one"), "candidate": {"scorer": str(tmp_path / "two")}}
     with pytest.raises(ConfigError, match=r"candidate .*two wants other pixels than scorer"):
         build(validate_config(ServeConfig, args, "serve config"))
+
+
+def test_whole_scorers_and_adapters_are_not_taken_for_each_other(
+    small_scorer: Scorer, other: Scorer, tmp_path: Path
+) -> None:
+    small_scorer.save(tmp_path / "whole")
+    save_adapter(other, small_scorer.backbone.state_dict(), {}, 1.0, tmp_path / "adapter")
+    whole, adapter = str(tmp_path / "whole"), str(tmp_path / "adapter")
+    for args, said in (
+        ({"scorer": adapter}, r"adapter is an adapter's: name the scorer that it goes over"),
+        ({"scorer": whole, "adapters": {"mobile": whole}}, r"whole has no adapter.json"),
+        ({"scorer": whole, "candidate": {"scorer": adapter}}, r"adapter is an adapter's"),
+    ):
+        with pytest.raises(ScorerError, match=said):
+            build(validate_config(ServeConfig, args, "serve config"))

@@ -212,7 +212,10 @@ ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
         ({"candidates": [stored("a", distribution([0.5] * 5))]}, "'a': probabilities must sum"),
         ({"candidates": [stored("a", distribution([0.5] * 2))]}, "'a': 2 probs for a support of 5"),
         ({"candidates": [stored("a", ONE), {**stored("b", ONE), "fingerprint": "g"}]}, "scorers"),
-        ({"candidates": [stored("a", ONE), stored("b", {**ONE, "scale": [0, 9]})]}, "two scales"),
+        (
+            {"candidates": [stored("a", ONE), stored("b", {**ONE, "scale": [0, 9]})]},
+            "from two scales ([1, 5] and [0, 9])",
+        ),
         ({"candidates": [{"item": "x.jpg"}]}, "'x.jpg' is of a catalog and this endpoint has none"),
         ({"candidates": [{"media": {"data": "?"}}]}, "'item-0' is not base64"),
         ({"rule": "median"}, "rule"),

@@ -53,7 +53,11 @@ def decode_image(data: bytes, limits: Limits) -> Image.Image:
     except (ItemError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise ItemError(FailureCode.LIMIT_PIXELS, f"the picture is a bomb: {error}") from error
+        raise ItemError(
+            FailureCode.LIMIT_PIXELS,
+            f"by its header the picture has far more than {limits.max_pixels} pixels, which is "
+            "the limit: scale it down",
+        ) from error
     except Exception as error:  # Pillow's readers raise whatever their parsing runs into.
         raise _broken(media_type.name, error) from error
 

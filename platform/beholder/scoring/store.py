@@ -11,7 +11,13 @@ from beholder.backbones.loading import make_backbone, unallocated
 from beholder.media.pixels import PixelSpec
 from beholder.media.storage import fetch_tree, list_files, open_filesystem
 from beholder.scoring.adapter import over
-from beholder.scoring.folder import ScorerError, ScorerFile, check_names, read_scorer_file
+from beholder.scoring.folder import (
+    ADAPTER,
+    ScorerError,
+    ScorerFile,
+    check_names,
+    read_scorer_file,
+)
 from beholder.scoring.scorer import Scorer
 
 WEIGHTS = ".safetensors"
@@ -52,15 +58,27 @@ def load_adapter(base: Scorer, uri: str) -> Scorer:
         return over(base, folder)
 
 
-def outline_scorer(uri: str) -> ScorerOutline:
+def outline_scorer(uri: str, adapter: bool = False) -> ScorerOutline:
     """What a job must know of a scorer before it starts workers; no weight is fetched.
 
+    Args:
+        uri: URI or path of its folder.
+        adapter: whether it shall be an adapter's folder.
+
     Raises:
-        ScorerError: the folder is not a whole scorer of this version; messages name the URI.
+        ScorerError: the folder is not a whole scorer of this version, or an adapter's where it
+            should not be, or the other way round; messages name the URI.
         StorageError: the storage can't be used, or holds nothing there.
     """
     with _local(uri, weights=False) as folder:
         file = read_scorer_file(folder)
+        if adapter and not (folder / ADAPTER).is_file():
+            raise ScorerError(f"scorer folder {folder} has no {ADAPTER}: name an adapter's folder")
+        if not adapter and (folder / ADAPTER).is_file():
+            raise ScorerError(
+                f"scorer folder {folder} is an adapter's: name the scorer that it goes over, or "
+                "the run's scorer/, which has it merged"
+            )
         try:
             with unallocated():
                 config = json.loads((folder / "config.json").read_text("utf-8"))

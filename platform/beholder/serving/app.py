@@ -208,7 +208,7 @@ def _replica() -> str:
 
 def _alike(uri: str, beside: ScorerOutline, role: str) -> ScorerOutline:
     """A scorer that gets the pixels which were made for another."""
-    outline = outline_scorer(uri)
+    outline = outline_scorer(uri, adapter=role == "adapter")
     if outline.pixels != beside.pixels:
         raise ConfigError(
             f"{role} {uri} wants other pixels than scorer {beside.file.fingerprint}: give it an "

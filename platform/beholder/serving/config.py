@@ -1,6 +1,6 @@
 """What a Serve application can be told; ``serve_apps/`` has examples."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -42,7 +42,7 @@ class ServeConfig(JobConfig):
     candidate: CandidateConfig | None = Field(
         None, description="a scorer on trial: what it says is at /v1/candidate, and goes nowhere"
     )
-    device: str = Field("cpu", description="cpu or cuda")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model is")
     threads: int = Field(1, ge=1, description="CPU threads of the model in an engine")
     batch_frames: int = Field(
         32,

@@ -246,10 +246,9 @@ class Endpoint:
         """
         known_scorers = await self._known()
         if scorer not in known_scorers:
-            named = ", ".join(name for name in known_scorers if name) or "no other than its own"
-            raise RequestError(
-                400, f"this endpoint has no scorer '{scorer}' but {named}: see /v1/scorers"
-            )
+            named = ", ".join(f"'{name}'" for name in known_scorers if name)
+            remedy = f"ask for {named}, or leave it out" if named else "leave it out"
+            raise RequestError(400, f"this endpoint has no scorer '{scorer}': {remedy}")
         about = known_scorers[scorer]
         for task in tasks:
             if task not in about.tasks:

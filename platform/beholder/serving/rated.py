@@ -146,7 +146,7 @@ class Rated:
                     raise RequestError(
                         400,
                         f"candidates '{first}' and '{second}' have '{self.task}' from two {what} "
-                        f"({here} and {there}): score both with one",
+                        f"({_told(here)} and {_told(there)}): score both with one",
                     )
         return self._origin[places[0]] if places else (None, None)
 
@@ -206,3 +206,9 @@ def _why(reason: str, task: str, snapshot: str) -> tuple[str, str]:
     if reason == "unscored":
         return "item.unscored", f"its kind of media has no '{task}' in snapshot {snapshot}"
     return reason, f"it failed when it was last looked at, in snapshot {snapshot}"
+
+
+def _told(origin: object) -> str:
+    if isinstance(origin, Scale):
+        return f"[{origin.minimum:g}, {origin.maximum:g}]"
+    return str(origin)
