@@ -1,6 +1,7 @@
 """Both clients, against a real server and against faults."""
 
 import asyncio
+import copy
 import hashlib
 import io
 import json
@@ -14,7 +15,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from beholder.errors import UserError
 from beholder.items import FailureCode, Item, Score
@@ -75,6 +79,36 @@ class Faulty:
 
     def client(self, **settings: Any) -> Client:
         return Client(transport=httpx.MockTransport(self), **settings)
+
+
+def behind_a_proxy(app: ASGIApp, *faults: Response) -> ASGIApp:
+    """The application behind something that first gives these answers in its place."""
+    left = list(faults)
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        answers = left.pop(0) if left and scope["type"] == "http" else app
+        await answers(scope, receive, send)
+
+    return proxy
+
+
+def waiting(url: str, *asked: Any) -> list[Score]:
+    """What the client gets for this."""
+    with Client(url) as client:
+        return client.score(*asked)
+
+
+def awaiting(url: str, *asked: Any) -> list[Score]:
+    """What the asynchronous client gets for this."""
+
+    async def talk() -> list[Score]:
+        async with AsyncClient(url) as client:
+            return await client.score(*asked)
+
+    return asyncio.run(talk())
+
+
+both = pytest.mark.parametrize("asks", [waiting, awaiting])
 
 
 def busy(after: str | None = None, status: int = 429) -> httpx.Response:
@@ -148,6 +182,31 @@ def test_a_refusal_is_one_sentence(url: str) -> None:
     assert KEY not in str(one.value)
 
 
+@both
+def test_an_adapter_is_asked_for_by_name(
+    endpoint: Callable[..., FastAPI],
+    listening: Callable,
+    small_scorer: Scorer,
+    photos: dict[str, bytes],
+    asks: Callable[..., list[Score]],
+) -> None:
+    backbone = copy.deepcopy(small_scorer.backbone)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.mul_(1.01)
+    other = Scorer(backbone, small_scorer.readout, small_scorer.tasks, small_scorer.prompt)
+    api = endpoint()
+    api.state.service.adapters["mobile"] = other
+    sent = [photos["coffee"], "s3://nowhere/x.png"]
+    with listening(api) as here:
+        for name, scorer in {"": small_scorer, "mobile": other}.items():
+            found = asks(here, sent, ["quality"], name)
+            check(found[:1], scorer.score(sent[:1], ["quality"]))
+        for one in sent:
+            with pytest.raises(EndpointError, match="no scorer 'desktop': ask for 'mobile'"):
+                asks(here, [one], (), "desktop")
+
+
 def test_long_lists_keep_to_the_endpoints_limits() -> None:
     faulty = Faulty(limits={"max_items": 3, "max_body_bytes": 10_000})
     sizes = [10, 10, 10, 10, 4000, 4000, 10]
@@ -182,6 +241,25 @@ def test_without_a_word_pauses_grow(pauses: list[float]) -> None:
         assert most / 2 <= pause <= most
 
 
+@both
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_proxy_that_lost_its_replica_is_asked_again(
+    endpoint: Callable[..., FastAPI],
+    listening: Callable,
+    pauses: list[float],
+    photos: dict[str, bytes],
+    asks: Callable[..., list[Score]],
+    status: int,
+) -> None:
+    lost = PlainTextResponse("Internal Server Error", status)
+    told = Response('{"message": "no upstream"}', status, media_type="application/json")
+    with listening(behind_a_proxy(endpoint(), lost, told)) as here:
+        (score,) = asks(here, [photos["coffee"]])
+    assert "quality" in score.tasks
+    for pause, most in zip(pauses, [0.5, 1], strict=True):
+        assert most / 2 <= pause <= most
+
+
 def test_an_upload_is_sent_again_whole(pauses: list[float]) -> None:
     faulty = Faulty()
     client = faulty.client()
@@ -194,7 +272,17 @@ def test_an_upload_is_sent_again_whole(pauses: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
-    [(busy("1"), "busy, also after"), (httpx.ConnectError("refused"), "can't be reached")],
+    [
+        (busy("1"), "busy, also after"),
+        (httpx.Response(503, json={"error": "come again"}), "503: the endpoint is busy"),
+        (httpx.ConnectError("refused"), "can't be reached"),
+        (
+            httpx.Response(500, text="Internal\nServer \x1b Error" + "x" * 1000),
+            r"answered 500: 'Internal Server \\x1b Errorx{1,99}' is no answer of a Beholder "
+            "endpoint, also after 6 tries: check the URL, and that the endpoint runs$",
+        ),
+        (httpx.Response(504), "'Gateway Timeout' is no answer"),
+    ],
 )
 def test_patience_ends(pauses: list[float], fault: Any, sentence: str) -> None:
     faulty = Faulty(*[fault] * TRIES)
@@ -210,7 +298,7 @@ def test_a_pause_longer_than_allowed_is_an_error(pauses: list[float]) -> None:
     assert Faulty(busy("61")).client(max_wait_s=61).scorers()
 
 
-@pytest.mark.parametrize("status", [400, 404, 413, 500, 504])
+@pytest.mark.parametrize("status", [400, 404, 413, 500, 502, 504])
 def test_what_is_no_matter_of_time_is_not_repeated(pauses: list[float], status: int) -> None:
     told = {"error": "no: change it", "request_id": "abc"}
     faulty = Faulty(httpx.Response(status, json=told))
@@ -224,6 +312,8 @@ def test_what_is_no_matter_of_time_is_not_repeated(pauses: list[float], status: 
     "answer",
     [
         httpx.Response(200, text="<html>"),
+        httpx.Response(404, text="<html>"),
+        httpx.Response(501, text="Unsupported method"),
         httpx.Response(200, json=[]),
         httpx.Response(200, json={"items": []}),
         httpx.Response(200, json={"items": [{"item_id": "x", "fingerprint": "f", "scores": 3}]}),
@@ -253,8 +343,8 @@ def test_the_asynchronous_client_has_the_same_patience(pauses: list[float]) -> N
 def test_a_ranking_is_passed_on() -> None:
     faulty = Faulty()
     with faulty.client() as client:
-        assert client.rank([{"item": "a"}], task="quality", rule="mean") == {"order": []}
-    asked = {"candidates": [{"item": "a"}], "task": "quality", "rule": "mean"}
+        assert client.rank([{"item": "a"}], task="quality", scorer="mobile") == {"order": []}
+    asked = {"candidates": [{"item": "a"}], "task": "quality", "scorer": "mobile"}
     assert json.loads(faulty.asked[0].content) == asked
 
 
@@ -281,3 +371,21 @@ def test_what_can_never_work_is_said_at_once(wrong: dict, sentence: str) -> None
 def test_a_file_that_is_none_is_named(item: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Faulty().client().score([item])
+
+
+@both
+@pytest.mark.parametrize(
+    ("items", "tasks", "sentence"),
+    [
+        ([b"x"], "quality", r"tasks is one text, 'quality': .*, \['quality'\]$"),
+        ("coffee.jpg", (), "items is one item, 'coffee.jpg': send a list"),
+        (Path("coffee.jpg"), (), "items is one item, 'coffee.jpg': send a list"),
+        (Item("mine", b"x"), (), "items is one item, 'mine': send a list"),
+        (b"PNG", (), "items is one item, encoded bytes: send a list"),
+    ],
+)
+def test_one_where_a_list_belongs_is_refused_unasked(
+    asks: Callable[..., list[Score]], items: Any, tasks: Any, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):  # nobody is there to be asked
+        asks("http://nowhere.invalid", items, tasks)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from beholder.items import Score
-from beholder.serving.exchanges import Answer, Exchanges, Flow, T, Upload, loaded
+from beholder.serving.exchanges import Answer, Exchanges, Flow, T, Upload
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -21,8 +21,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 class Client:
     """Talks to one endpoint; close it, or use it in a ``with``.
 
-    Busy answers (429, 503) are waited out as their Retry-After asks, lost connections with a
-    growing pause, six tries in all.
+    Busy answers (429, 503) are waited out as their Retry-After asks, lost connections and a
+    proxy's 500, 502, 503 and 504 with a growing pause, six tries in all.
 
     Args:
         url: of the endpoint.
@@ -46,7 +46,9 @@ class Client:
         self._exchanges = Exchanges(url, key, max_wait_s)
         self._http = httpx.Client(timeout=timeout_s, transport=transport)
 
-    def score(self, items: Iterable[Upload], tasks: Sequence[str] = ()) -> list[Score]:
+    def score(
+        self, items: Iterable[Upload], tasks: Sequence[str] = (), scorer: str = ""
+    ) -> list[Score]:
         """One score an item, in order; a bad item has a ``failure`` and harms no other.
 
         Long lists are sent in several requests, within the endpoint's limits.
@@ -54,15 +56,20 @@ class Client:
         Args:
             items: paths, encoded bytes, URIs that the endpoint may read, or Items of these.
             tasks: all that fit an item's kind by default.
+            scorer: name of an adapter, see :meth:`scorers`; empty for the scorer itself.
 
         Raises:
             EndpointError: the endpoint refuses a request, or can't be reached.
-            UserError: a file can't be read.
+            UserError: a file can't be read, or items or tasks are no list.
         """
-        return self._run(self._exchanges.score(loaded(items), tasks))
+        return self._run(self._exchanges.score(items, tasks, scorer))
 
     def rank(self, candidates: Sequence[Mapping[str, Any]], **asked: Any) -> dict[str, Any]:
         """The answer of ``POST /v1/rank`` to candidates and what else its schema has.
+
+        Args:
+            candidates: as the schema has them.
+            asked: the schema's other fields, such as ``task``, ``rule`` and ``scorer``.
 
         Raises:
             EndpointError: the endpoint refuses the request, or can't be reached.
@@ -122,9 +129,11 @@ class AsyncClient:
         self._exchanges = Exchanges(url, key, max_wait_s)
         self._http = httpx.AsyncClient(timeout=timeout_s, transport=transport)
 
-    async def score(self, items: Iterable[Upload], tasks: Sequence[str] = ()) -> list[Score]:
+    async def score(
+        self, items: Iterable[Upload], tasks: Sequence[str] = (), scorer: str = ""
+    ) -> list[Score]:
         """As :meth:`Client.score`."""
-        return await self._run(self._exchanges.score(loaded(items), tasks))
+        return await self._run(self._exchanges.score(items, tasks, scorer))
 
     async def rank(self, candidates: Sequence[Mapping[str, Any]], **asked: Any) -> dict[str, Any]:
         """As :meth:`Client.rank`."""

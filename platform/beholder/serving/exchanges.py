@@ -24,12 +24,16 @@ ENVIRONMENT = "BEHOLDER_API_KEY"
 
 BUSY = (429, 503)
 """Statuses of an endpoint that will have room later."""
+BETWEEN = (500, 502, 503, 504)
+"""Statuses of a proxy before the endpoint that lost its replica; the endpoint's own explain."""
 TRIES = 6
 """How often a request is sent before it is given up."""
 BACKOFF_S = 0.5
 """Seconds before the second try where the endpoint doesn't say; doubled before each further."""
 ENVELOPE = 1024
 """Bytes that a request needs around an item."""
+EXCERPT = 100
+"""Characters of a foreign answer that an error repeats."""
 
 Upload = str | Path | bytes | Item
 """A path or URI, encoded bytes, or an item of one of these."""
@@ -81,14 +85,21 @@ class Exchanges:
         found: list[dict[str, Any]] = told["scorers"]
         return found
 
-    def score(self, items: Iterable[Item], tasks: Sequence[str]) -> Flow[list[Score]]:
-        """See :meth:`beholder.serving.client.Client.score`; sources are bytes or URIs."""
+    def score(
+        self, items: Iterable[Upload], tasks: Sequence[str], scorer: str
+    ) -> Flow[list[Score]]:
+        """See :meth:`beholder.serving.client.Client.score`."""
+        if isinstance(items, Upload):
+            said = "encoded bytes" if isinstance(items, bytes) else f"'{_name_of(items)}'"
+            raise UserError(f"items is one item, {said}: send a list of items, [item]")
+        if isinstance(tasks, str):
+            raise UserError(f"tasks is one text, '{tasks}': name a list of tasks, ['{tasks}']")
         if self._limits is None:
             yield from self.scorers()
         assert self._limits is not None, "the endpoint was asked for them"
         scores: list[Score] = []
-        for batch in _batches(items, self._limits):
-            told = yield from self._ask("POST", "/v1/score", **_body(batch, tasks))
+        for batch in _batches(_loaded(items), self._limits):
+            told = yield from self._ask("POST", "/v1/score", **_body(batch, tasks, scorer))
             scores += _read(batch, told)
         return scores
 
@@ -104,7 +115,7 @@ class Exchanges:
         for attempt in itertools.count():
             answer = yield request
             assert answer is not None, "a request is answered"
-            if isinstance(answer, httpx.Response) and answer.status_code not in BUSY:
+            if isinstance(answer, httpx.Response) and not _passes(answer):
                 return _told(answer)
             if attempt + 1 == TRIES or isinstance(answer, httpx.LocalProtocolError):
                 raise _given_up(request, answer)
@@ -155,7 +166,11 @@ def _batches(items: Iterable[Item], limits: Mapping[str, int]) -> Iterator[list[
         yield batch
 
 
-def loaded(items: Iterable[Upload]) -> Iterator[Item]:
+def _name_of(one: str | Path | Item) -> str:
+    return one.item_id if isinstance(one, Item) else str(one)
+
+
+def _loaded(items: Iterable[Upload]) -> Iterator[Item]:
     """Items whose sources are bytes or URIs; files are read when their turn has come.
 
     Raises:
@@ -182,12 +197,13 @@ def _bytes_of(path: Path) -> bytes:
         raise UserError(f"{path} can't be read ({said}): name a file") from error
 
 
-def _body(batch: Sequence[Item], tasks: Sequence[str]) -> dict[str, Any]:
+def _body(batch: Sequence[Item], tasks: Sequence[str], scorer: str) -> dict[str, Any]:
+    asked = {"scorer": scorer} if scorer else {}
     if isinstance(batch[0].source, bytes):
         files = [("files", (item.item_id, item.source)) for item in batch]
-        return {"files": files, "data": {"tasks": list(tasks)}}
+        return {"files": files, "data": {"tasks": list(tasks), **asked}}
     named = [{"uri": item.source} for item in batch]
-    return {"json": {"items": named, "tasks": list(tasks) or None}}
+    return {"json": {"items": named, "tasks": list(tasks) or None, **asked}}
 
 
 def _read(batch: Sequence[Item], told: Any) -> list[Score]:
@@ -204,18 +220,33 @@ def _read(batch: Sequence[Item], told: Any) -> list[Score]:
         ) from error
 
 
-def _told(answer: httpx.Response) -> Any:
+def _read_json(answer: httpx.Response) -> dict[str, Any] | None:
     try:
         told = answer.json()
     except (json.JSONDecodeError, UnicodeDecodeError):
-        told = None
-    if answer.is_success and isinstance(told, dict):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _told(answer: httpx.Response) -> Any:
+    told = _read_json(answer)
+    if answer.is_success and told is not None:
         return told
-    raise _refused(answer, told)
+    raise _refused(answer, told or {})
 
 
-def _refused(answer: httpx.Response, told: Any) -> EndpointError:
-    said = told if isinstance(told, dict) else {}
+def _explains(answer: httpx.Response) -> bool:
+    """Whether it is the endpoint itself that says what is wrong."""
+    return "error" in (_read_json(answer) or {})
+
+
+def _passes(answer: httpx.Response) -> bool:
+    """Whether the same request may have another answer later."""
+    status = answer.status_code
+    return status in BUSY or (status in BETWEEN and not _explains(answer))
+
+
+def _refused(answer: httpx.Response, said: Mapping[str, Any]) -> EndpointError:
     sentence = said.get("error", "that is no answer of a Beholder endpoint: check the URL")
     asked = f"{answer.request.method} {answer.request.url}"
     status = answer.status_code
@@ -226,7 +257,14 @@ def _refused(answer: httpx.Response, told: Any) -> EndpointError:
 
 def _given_up(request: httpx.Request, answer: Answer) -> EndpointError:
     if isinstance(answer, httpx.Response):
-        error = _refused(answer, {"error": f"the endpoint is busy, also after {TRIES} tries"})
+        sentence = f"the endpoint is busy, also after {TRIES} tries"
+        if answer.status_code in BETWEEN and not _explains(answer):
+            text = " ".join(answer.text[:EXCERPT].split()) or answer.reason_phrase
+            sentence = (
+                f"{text!r} is no answer of a Beholder endpoint, also after {TRIES} tries: check "
+                "the URL, and that the endpoint runs"
+            )
+        error = _refused(answer, {"error": sentence})
         error.request_id = answer.headers.get("X-Request-ID", "")
         return error
     said = str(answer) or type(answer).__name__
