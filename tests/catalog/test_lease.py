@@ -12,6 +12,7 @@ from beholder.catalog import lease as module
 from beholder.catalog import patience
 from beholder.catalog.lease import Lease, LeaseLostError, LeaseTakenError
 from beholder.media import conditional
+from beholder.errors import UserError
 from beholder.media.storage import StorageError
 
 
@@ -38,6 +39,14 @@ def test_a_live_lease_is_refused_with_its_holder_and_the_remedy(uri: str) -> Non
     with Lease(uri, holder="next") as lease:  # given back: nobody waits
         assert (lease.epoch, lease.holder) == (2, "next")
         lease.check()
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"{}", b"[]", b""])
+def test_a_damaged_one_is_named_with_the_remedy(uri: str, junk: bytes) -> None:
+    Path(uri).parent.mkdir()
+    Path(uri).write_bytes(junk)
+    with pytest.raises(UserError, match=rf"{uri} is no lease .*remove it, and run the date again"):
+        Lease(uri)
 
 
 def test_one_that_has_run_out_is_taken_by_the_next_epoch(uri: str) -> None:

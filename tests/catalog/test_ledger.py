@@ -78,6 +78,16 @@ def test_a_changed_file_is_refused_with_its_name(layout: Layout) -> None:
         read_chunk(layout, record)
 
 
+@pytest.mark.parametrize("left", [30, 0])
+def test_a_damaged_record_is_named_with_the_remedy(layout: Layout, left: int) -> None:
+    with Lease(layout.lease(RUN.date)) as lease:
+        commit(layout, RUN, 7, rows("a", "b"), 1.0, lease)
+    name = Path(layout.commit(RUN, 7))
+    name.write_bytes(name.read_bytes()[:left])
+    with pytest.raises(DamagedChunkError, match=rf"{name} is no commit record .*remove it and run"):
+        committed(layout, RUN, [7])
+
+
 def test_a_record_is_plain_json(layout: Layout) -> None:
     with Lease(layout.lease(RUN.date)) as lease:
         commit(layout, RUN, 0, rows("a"), 1.0, lease)

@@ -42,6 +42,7 @@ from beholder.catalog.verdicts import (
     mass_held,
     panel_same,
     proofs,
+    removed_share,
 )
 from beholder.items import ManifestError
 from beholder.media.storage import StorageError, Trouble, trouble_of
@@ -81,6 +82,7 @@ def audit(snapshot: Snapshot, plan: Plan, config: AuditConfig, panel: PanelCheck
     checks = [
         *proofs(faults),
         failed_share(counts.settled, config),
+        removed_share(plan.tally.counts, config),
         mass_held(mass, [night.drift["mass"] for night in past], config),
         panel_same(panel, config),
         drift_small(drift, config),

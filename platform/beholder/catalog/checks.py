@@ -27,7 +27,7 @@ PROOFS = (
 )
 """Checks that every item came out exactly once, with numbers that are some. Nobody may accept
 that one of these fails: a snapshot that is published keeps them."""
-JUDGEMENTS = ("failed", "mass", "panel", "drift")
+JUDGEMENTS = ("failed", "removed", "mass", "panel", "drift")
 """Checks of what is likely wrong; a person who has looked may accept it, with a reason."""
 OFFENDING = 5
 """Keys that a check names."""
@@ -41,6 +41,12 @@ class AuditConfig(JobConfig):
     )
     failed_minimum: int = Field(
         100, ge=1, description="new and changed items below which that share says nothing"
+    )
+    max_removed: float = Field(
+        0.2, ge=0, le=1, description="largest share of the last snapshot's items that are gone"
+    )
+    removed_minimum: int = Field(
+        100, ge=1, description="gone items below which that share says nothing, unless all are"
     )
     min_mass: float = Field(
         0.5, ge=0, le=1, description="smallest median probability on the readout's words, by task"

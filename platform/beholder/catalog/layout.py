@@ -25,6 +25,7 @@
     promotions/2026-11-20.1/report.md    two scorers compared; and report.json, calibration.json
 """
 
+import datetime
 import re
 from dataclasses import dataclass
 
@@ -45,7 +46,11 @@ class RunId:
     revision: int = 0
 
     def __post_init__(self) -> None:
-        if not _DATE.fullmatch(self.date):
+        try:
+            known = _DATE.fullmatch(self.date) and datetime.date.fromisoformat(self.date)
+        except ValueError:
+            known = None
+        if not known:
             raise UserError(f"logical date '{self.date}' is none: write it as 2026-11-20")
 
     def __str__(self) -> str:

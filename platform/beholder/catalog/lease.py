@@ -47,6 +47,16 @@ class _Record:
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
+    @classmethod
+    def read(cls, data: bytes, uri: str) -> "_Record":
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{uri} is no lease ({error}): make sure that no driver works on the date, remove "
+                "it, and run the date again"
+            ) from error
+
 
 def holder(uri: str) -> str | None:
     """Who holds a lease now; None where nobody does.
@@ -55,7 +65,7 @@ def holder(uri: str) -> str | None:
         StorageError: the storage can't be used.
     """
     try:
-        there = _Record(**json.loads(patiently(lambda: read_version(uri))[0]))
+        there = _Record.read(patiently(lambda: read_version(uri))[0], uri)
     except StorageError as error:
         if trouble(error) is not Trouble.OBJECT_MISSING:
             raise
@@ -155,7 +165,7 @@ class Lease:
             if trouble(error) is not Trouble.OBJECT_MISSING:
                 raise
             return self._first_to(None, _Record(1, self.holder, expires))
-        there = _Record(**json.loads(data))
+        there = _Record.read(data, self.uri)
         left = there.expires + SKEW_S - time.time()
         ours = there.holder == self.holder  # an earlier try's, whose answer was lost
         if left > 0 and not take_over and not ours:
@@ -210,7 +220,7 @@ class Lease:
             if trouble(error) is not Trouble.OBJECT_MISSING:
                 raise
         else:
-            there = _Record(**json.loads(data))
+            there = _Record.read(data, self.uri)
             if there.holder == self.holder:
                 self._version = version
                 return True

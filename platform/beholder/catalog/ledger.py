@@ -61,7 +61,7 @@ class Commit:
 
 
 class DamagedChunkError(UserError):
-    """A data file that is not what its record says."""
+    """A data file that is not what its record says, or a record that says nothing."""
 
 
 def commit(
@@ -112,8 +112,18 @@ def commit(
         patiently(lambda: create(name, json.dumps(asdict(record)).encode()))
     except WriteConflictError:
         lease.check()
-        return Commit(**json.loads(patiently(lambda: read_bytes(name))))
+        return _read(name)
     return record
+
+
+def _read(uri: str) -> Commit:
+    data = patiently(lambda: read_bytes(uri))
+    try:
+        return Commit(**json.loads(data))
+    except (ValueError, TypeError) as error:
+        raise DamagedChunkError(
+            f"{uri} is no commit record ({error}): remove it and run the date again"
+        ) from error
 
 
 def committed(layout: Layout, run: RunId, chunks: Iterable[int]) -> dict[int, Commit]:
@@ -126,7 +136,7 @@ def committed(layout: Layout, run: RunId, chunks: Iterable[int]) -> dict[int, Co
     def one(chunk: int) -> Commit | None:
         uri = layout.commit(run, chunk)
         try:
-            return Commit(**json.loads(patiently(lambda: read_bytes(uri))))
+            return _read(uri)
         except StorageError as error:
             if trouble(error) is not Trouble.OBJECT_MISSING:
                 raise

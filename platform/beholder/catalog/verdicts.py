@@ -65,6 +65,17 @@ def failed_share(settled: Mapping[str, Mapping[str, int]], config: AuditConfig) 
     return Check("failed", share <= config.max_failed, share, config.max_failed, sentence)
 
 
+def removed_share(classes: Mapping[str, int], config: AuditConfig) -> Check:
+    """Items that the manifest names no more: a list that was cut short looks like that."""
+    gone = classes.get("removed", 0)
+    before = gone + sum(classes.get(c, 0) for c in ("changed", "retried", "unchanged", "stale"))
+    share = gone / before if before else 0.0
+    many = gone >= config.removed_minimum or gone == before > 0
+    sentence = f"{gone} of {before} items are gone from the manifest ({share:.1%})"
+    ok = not many or share <= config.max_removed
+    return Check("removed", ok, share, config.max_removed, sentence)
+
+
 def mass_held(
     mass: Mapping[str, float], nights: Sequence[Mapping[str, float]], config: AuditConfig
 ) -> Check:
