@@ -11,8 +11,8 @@ import pytest
 from beholder.catalog import lease as module
 from beholder.catalog import patience
 from beholder.catalog.lease import Lease, LeaseLostError, LeaseTakenError
-from beholder.media import conditional
 from beholder.errors import UserError
+from beholder.media import conditional
 from beholder.media.storage import StorageError
 
 
