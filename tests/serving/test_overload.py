@@ -1,10 +1,14 @@
 """The endpoint when there is too much, when it takes too long, and when clients leave."""
 
 import asyncio
+import base64
+import json
 import logging
+import socket
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -18,6 +22,9 @@ from beholder.serving.service import LostReplicaError
 Ask = Callable[..., httpx.Response]
 Endpoint = Callable[..., FastAPI]
 FILES = [("files", ("a.png", made_picture()))]
+MEDIA = {"data": base64.b64encode(made_picture()).decode()}
+JSON = {"Content-Type": "application/json"}
+HELD = ("beholder_queue_bytes", "")
 
 
 class Slow:
@@ -88,11 +95,10 @@ def test_beyond_the_queue_a_request_is_refused_before_its_body_is_read(
                 read += 1
                 yield b"x"
 
-            headers = {"Content-Type": "application/json"}
-            refused = await client.post("/v1/score", content=stream(), headers=headers)
+            refused = await client.post("/v1/score", content=stream(), headers=JSON)
             assert refused.status_code == 429 and read == 0
             assert int(refused.headers["Retry-After"]) >= 1
-            assert "come again" in refused.json()["error"]
+            assert "2 frames in flight, of at most 2: come again" in refused.json()["error"]
             engine.let_go()
             assert (await first).status_code == 200
             assert (await client.post("/v1/score", files=FILES)).status_code == 200
@@ -116,6 +122,114 @@ def test_bodies_in_memory_are_bounded(loop: asyncio.Runner, endpoint: Endpoint) 
             assert [(await one).status_code for one in (first, small)] == [200, 200]
 
     loop.run(body())
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/rank"])
+def test_a_body_that_no_longer_fits_is_refused_within_it(
+    loop: asyncio.Runner, endpoint: Endpoint, path: str
+) -> None:
+    app = endpoint(max_body_bytes=10_000, max_queue_bytes=10_000)
+
+    async def body() -> None:
+        engine = slow(app)
+        async with client_of(app) as client:
+            first = asyncio.create_task(
+                client.post("/v1/score", content=padded(8_000), headers=JSON)
+            )
+            await engine.begun.wait()
+            read = 0
+
+            async def stream() -> AsyncIterator[bytes]:
+                nonlocal read
+                for _ in range(9):
+                    read += 1
+                    yield b" " * 900
+
+            refused = await client.post(path, content=stream(), headers=JSON)
+            assert refused.status_code == 429 and read == 3
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert (
+                "the endpoint has 9800 bytes of bodies in memory, of at most 10000, "
+                "and no room for 900 more: come again in 1 s" in refused.json()["error"]
+            )
+            assert values((await client.get("/metrics")).text)[HELD] == 8_000
+            headers = {**JSON, "Content-Length": "2001"}
+            refused = await client.post(path, content=stream(), headers=headers)
+            assert refused.status_code == 429 and read == 3, "refused at the door"
+            engine.let_go()
+            assert (await first).status_code == 200
+            assert values((await client.get("/metrics")).text)[HELD] == 0
+
+    loop.run(body())
+
+
+@pytest.mark.parametrize("declared", [{}, {"Content-Length": "6000"}])
+def test_bodies_that_arrive_together_stay_within_the_bound(
+    loop: asyncio.Runner, endpoint: Endpoint, declared: dict[str, str]
+) -> None:
+    app = endpoint(max_body_bytes=10_000, max_queue_bytes=15_000)
+
+    async def body() -> None:
+        engine, seen = slow(app), []
+        everybody_came = asyncio.Barrier(8)
+        async with client_of(app) as client:
+
+            async def stream() -> AsyncIterator[bytes]:
+                await everybody_came.wait()
+                for start in range(0, 6_000, 500):
+                    yield padded(6_000)[start : start + 500]
+                    seen.append(values((await client.get("/metrics")).text)[HELD])
+
+            sent = [
+                asyncio.create_task(
+                    client.post("/v1/score", content=stream(), headers={**JSON, **declared})
+                )
+                for _ in range(8)
+            ]
+            await until(lambda: sum(one.done() for one in sent) == 6)
+            engine.let_go()
+            answers = await asyncio.gather(*sent)
+            assert sorted(answer.status_code for answer in answers) == [200] * 2 + [429] * 6
+            assert all("Retry-After" in one.headers for one in answers if one.status_code == 429)
+            assert 14_000 < max(seen) <= 15_000
+            assert values((await client.get("/metrics")).text)[HELD] == 0
+
+    loop.run(body())
+
+
+def padded(size: int) -> bytes:
+    """A request for one score, of so many bytes."""
+    return json.dumps({"items": [MEDIA]}).encode().ljust(size)
+
+
+SAYS_NO_MORE = {
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "a length": b"Content-Length: %d\r\n\r\n{" % 2**26,
+}
+
+
+@pytest.mark.parametrize("rest", SAYS_NO_MORE.values(), ids=SAYS_NO_MORE)
+@pytest.mark.parametrize("path", ["score", "rank"])
+def test_silent_clients_keep_nobody_out(
+    endpoint: Endpoint, listening: Callable[..., Any], path: str, rest: bytes
+) -> None:
+    """At the limits as they come, four bodies may have all the bytes that there are."""
+    words = b"POST /v1/%s HTTP/1.1\r\nHost: here\r\n" % path.encode()
+    words += b"Content-Type: application/json\r\n" + rest
+    with ExitStack() as stack:
+        url = httpx.URL(stack.enter_context(listening(endpoint())))
+        http = stack.enter_context(httpx.Client(base_url=url))
+        for _ in range(4):
+            silent = socket.create_connection((url.host, url.port or 80))
+            stack.enter_context(silent)
+            silent.sendall(words)
+        ends = time.monotonic() + 10
+        while values(http.get("/metrics").text)[HELD] != 4:  # each has its one byte in memory
+            assert time.monotonic() < ends
+        assert http.post("/v1/score", files=FILES).status_code == 200
+        asked = {"task": "quality", "candidates": [{"id": "a", "media": MEDIA}]}
+        ranked = http.post("/v1/rank", json=asked)
+        assert ranked.status_code == 200, ranked.text
 
 
 def test_a_video_counts_with_the_frames_that_it_may_have(
@@ -167,8 +281,7 @@ def test_a_body_that_does_not_arrive_is_given_up(loop: asyncio.Runner, endpoint:
             await asyncio.sleep(20)
 
         async with client_of(app) as client:
-            headers = {"Content-Type": "application/json"}
-            answer = await client.post("/v1/score", content=stalled(), headers=headers)
+            answer = await client.post("/v1/score", content=stalled(), headers=JSON)
             assert answer.status_code == 408 and "did not arrive" in answer.json()["error"]
 
     loop.run(body())

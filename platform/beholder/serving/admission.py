@@ -1,10 +1,13 @@
-"""Who is let in: a bound on the frames and bytes in flight, asked before a body is read."""
+"""Who is let in: a bound on frames and bytes, asked before a body is read and while it is."""
 
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from starlette.requests import Request
+from starlette.types import Message
 
 from beholder.serving.requests import RequestError
 
@@ -16,8 +19,9 @@ LONGEST_RETRY_S = 60
 class Admission:
     """Counts what a replica of the endpoint has in flight.
 
-    A request is let in while what is ahead of it stays below the limits, so what is in flight
-    exceeds ``max_frames`` by less than one request.
+    A request is let in while the frames ahead of it stay below their limit, so what is in flight
+    exceeds ``max_frames`` by less than one request. Bytes count as they arrive and never exceed
+    ``max_bytes``: who announces many and sends none keeps nobody out.
 
     Args:
         max_frames: in flight, waiting and being scored.
@@ -37,29 +41,33 @@ class Admission:
         self._drained: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def enter(self, size: int) -> Iterator["Place"]:
+    def enter(self, size: int | None) -> Iterator["Place"]:
         """A place in the queue while the context lasts, however it ends.
 
         Args:
-            size: bytes of the body, or the most that it may have where nobody knows.
+            size: bytes that the body is said to have, which must fit but aren't booked; None
+                where nobody knows.
 
         Raises:
             RequestError: 429, with the seconds after which to come again.
         """
-        if self.frames >= self._max_frames or self.bytes + size > self._max_bytes:
-            raise self._refusal()
+        self._check_frames()
+        self._check_bytes(1 if size is None else size)
         place = Place(self)
-        self.bytes += size
         try:
             yield place
         finally:
-            self.bytes -= size
             self._leave(place)
+
+    def hold(self, place: "Place", size: int) -> None:
+        """See :meth:`Place.hold`."""
+        self._check_bytes(size)
+        self.bytes += size
+        place.bytes += size
 
     def claim(self, place: "Place", frames: int) -> None:
         """See :meth:`Place.claim`."""
-        if self.frames >= self._max_frames:
-            raise self._refusal()
+        self._check_frames()
         if self.frames == 0:
             self._busy_since = self._clock()
             self._drained.clear()
@@ -67,6 +75,7 @@ class Admission:
         place.frames += frames
 
     def _leave(self, place: "Place") -> None:
+        self.bytes -= place.bytes
         self.frames -= place.frames
         if place.scored:
             self._drained.append((self._clock(), place.scored))
@@ -83,9 +92,18 @@ class Admission:
         seconds = max(min(WINDOW_S, now - self._busy_since), 1e-3)
         return min(LONGEST_RETRY_S, max(1, math.ceil(self.frames * seconds / done)))
 
-    def _refusal(self) -> RequestError:
+    def _check_frames(self) -> None:
+        if self.frames >= self._max_frames:
+            raise self._refusal(f"{self.frames} frames in flight, of at most {self._max_frames}")
+
+    def _check_bytes(self, size: int) -> None:
+        if self.bytes + size > self._max_bytes:
+            held = f"{self.bytes} bytes of bodies in memory, of at most {self._max_bytes}"
+            raise self._refusal(f"{held}, and no room for {size} more")
+
+    def _refusal(self, full: str) -> RequestError:
         seconds = self.retry_after_s()
-        message = f"the endpoint has {self.frames} frames in flight: come again in {seconds} s"
+        message = f"the endpoint has {full}: come again in {seconds} s"
         return RequestError(429, message, retry_after_s=seconds)
 
 
@@ -94,8 +112,27 @@ class Place:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self.bytes = 0
         self.frames = 0
         self.scored = 0
+
+    def hold(self, size: int) -> None:
+        """Takes bytes that have arrived.
+
+        Raises:
+            RequestError: 429: they don't fit beside what others hold.
+        """
+        self._admission.hold(self, size)
+
+    def reading(self, request: Request) -> Request:
+        """The request, whose body this place holds as it is read; reading may raise 429."""
+
+        async def held() -> Message:
+            message = await request.receive()
+            self.hold(len(message.get("body", b"")))
+            return message
+
+        return Request(request.scope, held)
 
     def claim(self, frames: int) -> None:
         """Takes frames, once the request's items are known.

@@ -201,7 +201,7 @@ class Endpoint:
         begun = time.monotonic()
         with self.admitted(request) as place:
             async with self.until(begun, 408, "the body did not arrive"):
-                wanted = await read_request(request, self._config.max_items)
+                wanted = await read_request(place.reading(request), self._config.max_items)
             note(items=len(wanted.items), read_s=time.monotonic() - begun)
             self._metrics.stages({"read": time.monotonic() - begun})
             async with self.until(begun, 504, "the items were not scored"):
@@ -217,8 +217,7 @@ class Endpoint:
         Raises:
             RequestError: on entering: 429, with the seconds after which to come again.
         """
-        declared, limit = declared_bytes(request.scope), self._config.max_body_bytes
-        return self._admission.enter(limit if declared is None else min(declared, limit))
+        return self._admission.enter(declared_bytes(request.scope))
 
     @asynccontextmanager
     async def until(self, begun: float, status: int, what: str) -> AsyncIterator[None]:

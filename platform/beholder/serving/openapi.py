@@ -31,7 +31,7 @@ MEANINGS = {
     408: "Its body did not arrive within request_s.",
     413: "Its body or the number of things in it is above the limits in /v1/scorers.",
     415: "Its body is of a type that isn't read here.",
-    429: "Too much is in flight; nothing of its body was read.",
+    429: "Too much is in flight: it was refused before its body was read, or within it.",
     500: "The endpoint is at fault: its log says more beside the request's id.",
     503: "The endpoint starts, or a replica died with the request and so did its second try.",
     504: "It took longer than request_s: send less at a time.",

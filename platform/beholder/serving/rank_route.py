@@ -93,7 +93,8 @@ class RankRoute:
         begun = time.monotonic()
         with self.host.admitted(request) as place:
             async with self.host.until(begun, 408, "the body did not arrive"):
-                body, kind = await request.body(), request.headers.get("content-type", "")
+                body = await place.reading(request).body()
+                kind = request.headers.get("content-type", "")
                 asked = await asyncio.to_thread(read_rank_request, kind, body, self.max_candidates)
             note(items=len(asked.candidates), read_s=time.monotonic() - begun)
             async with self.host.until(begun, 504, "the candidates were not ranked"):
