@@ -5,7 +5,8 @@
     ray job submit --working-dir . -- python jobs/score_catalog.py \\
         --config configs/catalog/nightly.yaml --logical-date 2026-11-20
 
-With ``--plan-only`` it says what it would look at and what that takes. A night that was cut short
+With ``--plan-only`` it says what it would look at and what that takes; ``--limit 1000`` and
+``--sample 1%`` look at a part. A night that was cut short
 goes on with the same command; one that is published already is left as it is. Exit codes: 0
 published, 3 refused by the audit, 4 published without items that a limit left out, 2 for whatever
 else is wrong. With a ``shadow`` in the config, its night follows; 5 says that the catalog's own is
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
             "plan-only": "say what would be done, and score nothing",
             "json": "with --plan-only, as JSON",
         },
-        options={"logical-date": "logical_date"},
+        options={"logical-date": "logical_date", "limit": "limit", "sample": "sample"},
     )
     config: NightlyConfig = arguments.config
     if arguments.flags["plan-only"]:

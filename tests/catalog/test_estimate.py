@@ -110,7 +110,7 @@ def test_plan_only_says_what_a_night_takes_and_begins_none(
     path = tmp_path / "night.json"
     path.write_text(json.dumps(about))
     command = [sys.executable, str(project / "jobs/score_catalog.py"), "--config", str(path)]
-    command += ["--logical-date", "2026-11-20", "--set", "limit=3", "--plan-only"]
+    command += ["--logical-date", "2026-11-20", "--limit", "3", "--sample", "100%", "--plan-only"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

@@ -130,6 +130,17 @@ class NightlyConfig(ScoringConfig):
     def _no_slash(cls, catalog: str) -> str:
         return catalog.rstrip("/")
 
+    @field_validator("sample", mode="before")
+    @classmethod
+    def _in_percent(cls, value: object) -> object:
+        text = value.strip() if isinstance(value, str) else ""
+        if not text.endswith("%"):
+            return value
+        try:
+            return float(text[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"'{value}' is no part: write it as 1% or 0.01") from None
+
     @field_validator("logical_date", mode="before")
     @classmethod
     def _as_yaml_reads_it(cls, value: object) -> object:

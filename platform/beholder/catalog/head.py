@@ -16,6 +16,11 @@ from beholder.catalog.record import CatalogError, Record, Stored, find_record, l
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
 from beholder.media.storage import StorageError, Trouble
 
+RESTORED = (
+    '{"snapshot": "2026-11-20.0", "reason": "restored", "by": "me", "at": "2026-11-20T08:00:00Z"}'
+)
+"""What a person may write into a HEAD that was damaged."""
+
 
 class Head(Stored):
     """What HEAD says."""
@@ -171,8 +176,8 @@ def _read(layout: Layout) -> tuple[Head | None, str]:
         return Head.model_validate_json(data), version
     except ValidationError as error:
         raise CatalogError(
-            f"{layout.head} is damaged ({error.errors()[0]['msg']}): write a snapshot's id into it "
-            "as it stands in snapshots/"
+            f"{layout.head} is damaged ({error.errors()[0]['msg']}): write {RESTORED} into it, "
+            "with the id of one that stands in snapshots/"
         ) from None
     except StorageError as error:
         if trouble(error) is not Trouble.OBJECT_MISSING:
