@@ -8,9 +8,9 @@
 With ``--plan-only`` it says what it would look at and what that takes; ``--limit 1000`` and
 ``--sample 1%`` look at a part. A night that was cut short
 goes on with the same command; one that is published already is left as it is. Exit codes: 0
-published, 3 refused by the audit, 4 published without items that a limit left out, 2 for whatever
-else is wrong. With a ``shadow`` in the config, its night follows; 5 says that the catalog's own is
-published and the shadow's was refused by its audit.
+published, 3 refused, by the audit or because readers see a later date, 4 published without items
+that a limit left out, 2 for whatever else is wrong. With a ``shadow`` in the config, its night
+follows; 5 says that the catalog's own is published and the shadow's was refused.
 """
 
 import json
@@ -59,9 +59,14 @@ def main(argv: list[str]) -> int:
 def shadow_night(config: "NightlyConfig", code: int) -> int:
     """Fills the shadow; returns the exit code of both nights, of which the first has ``code``."""
     from beholder.catalog.nightly import say
+    from beholder.catalog.plan import EarlierDateError
     from beholder.catalog.shadow import fill_shadow
 
-    filled = fill_shadow(config)
+    try:
+        filled = fill_shadow(config)
+    except EarlierDateError as error:
+        print(f"shadow: {error}")
+        return SHADOW_REFUSED
     if filled is None:
         print("the shadow's scorer is the current one: take `shadow` out of the config")
         return code

@@ -374,7 +374,8 @@ def _end_ray() -> None:
 
 
 def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Runs a job's ``main(argv)`` and exits: 0 or what it returned, 2 after a user's error.
+    """Runs a job's ``main(argv)`` and exits: 0 or what it returned, after a user's error its
+    ``exit_code``, which is 2 as a rule.
 
     A :class:`UserError` becomes one line on stderr, without a traceback unless the environment
     variable ``BEHOLDER_DEBUG`` is 1. An interrupt exits with 130, a reader that has seen enough
@@ -394,7 +395,7 @@ def run_job(main: Callable[[list[str]], int | None]) -> NoReturn:
         # Ray raises a worker's error wrapped into its traceback, the original as `cause`.
         cause = getattr(error, "cause", None)
         print(f"error: {cause if isinstance(cause, UserError) else error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -8,16 +8,19 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from beholder.catalog import nightly
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.cut_short import cut_short
-from beholder.catalog.head import publish, read_head
+from beholder.catalog.head import NotPublishedError, publish, read_head, roll_back
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import MANIFEST
-from beholder.catalog.plan import Plan, make_plan, read_rows
+from beholder.catalog.plan import EarlierDateError, Plan, make_plan, preview, read_plan, read_rows
 from beholder.catalog.prepare import DoneChunk, prepare
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.catalog.tables import CHUNK
+from beholder.media.storage import remove_files, write_bytes
 
 SCORER: Any = SimpleNamespace(
     file=SimpleNamespace(fingerprint="f1", tasks={"quality": SimpleNamespace(kinds=("image",))})
@@ -127,3 +130,51 @@ def test_bytes_that_another_item_had_are_expected_by_its_hash(tmp_path: Path) ->
         "item-030": (None, "sha of item-005 v0"),
         **dict.fromkeys((f"item-{n:03d}" for n in (31, 32, 33, 34)), (None, None)),
     }
+
+
+def test_a_date_before_what_readers_see_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published, it would take them back. A rollback takes them there on purpose."""
+    monkeypatch.setattr(nightly, "outline_scorer", lambda _: SCORER)
+    layout = Layout(str(tmp_path / "catalog"))
+    manifest = tmp_path / "manifest.parquet"
+    rows = [listed(number) for number in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), manifest)
+
+    def config(date: str) -> NightlyConfig:
+        given = {"catalog": layout.root, "manifest": str(manifest), "scorer": "s3://runs/s"}
+        return NightlyConfig(**given, logical_date=date, buckets=2)
+
+    def published(date: str, parent: Snapshot | None, revision: int = 0) -> Snapshot:
+        run = RunId(date, revision)
+        write_bytes(f"{layout.run(run)}/report.html", b"told")
+        return publish_night(make_plan(config(date), parent, SCORER, run), layout, parent)
+
+    second = published("2026-11-02", None)
+    fourth = published("2026-11-04", second)
+    early = RunId("2026-11-03")
+    said = r"date 2026-11-03 is refused, readers of .* see 2026-11-04.0, which is later: run a la"
+    for plan in (make_plan, preview):
+        with pytest.raises(EarlierDateError, match=said):
+            plan(config(early.date), fourth, SCORER, early)
+    with pytest.raises(EarlierDateError, match=said) as refused:
+        nightly.run_night(config(early.date))
+    assert refused.value.exit_code == 3
+    assert read_plan(layout, early) is None
+    for date in ("2026-11-02", "2026-11-04"):  # published is published, however long ago
+        assert nightly.run_night(config(date)).name == "standing"
+
+    roll_back(layout, None, "a test")
+    with pytest.raises(NotPublishedError, match=r"2026-11-04.0 was rolled back, .* --set to=2026"):
+        nightly.run_night(config("2026-11-04"))
+    third = published(early.date, open_snapshot(layout.root))
+    assert third.record.parent == "2026-11-02.0"
+    revised = published(early.date, third, revision=1)
+    remove_files([layout.snapshot(early)])  # as the collection of garbage does in time
+    again = nightly.run_night(config(early.date))
+    assert (again.name, again.record.id) == ("standing", str(revised.id))
+    roll_back(layout, "2026-11-04.0", "a test")
+    assert nightly.run_night(config("2026-11-04")).name == "standing"
+    with pytest.raises(EarlierDateError, match="2026-11-03 is refused"):
+        nightly.run_night(config(early.date))

@@ -55,7 +55,7 @@ def parent(state: list[Row], task: str = "quality") -> Any:
     numbers = bucket_numbers(table["item_id"], BUCKETS).to_numpy()
     tasks = {"image": (task,), "video": (task,)}
     return SimpleNamespace(
-        id="2026-11-19.0",
+        id=RunId("2026-11-19"),
         record=SimpleNamespace(buckets=BUCKETS, fingerprint="f1", tasks=tasks),
         items=lambda bucket: table.filter(pa.array(numbers == bucket)),
     )

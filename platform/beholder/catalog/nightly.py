@@ -126,6 +126,7 @@ def run_night(config: NightlyConfig) -> Outcome:
 
     Raises:
         LeaseTakenError: another driver works on the date; LeaseLostError: it has taken it over.
+        EarlierDateError: readers see a later date.
         UserError: config, manifest, scorer or storage are not usable; or Ray has given up. What
             is committed stands.
     """
@@ -134,11 +135,13 @@ def run_night(config: NightlyConfig) -> Outcome:
     outline = patiently(lambda: outline_scorer(config.scorer))
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
         wait_until_free(layout.erasing)
-        standing = _standing(config, layout, run, lease.holder)
+        parent = current(layout)
+        # Of a date that readers see the night's own record may have been collected as garbage.
+        seen = parent.id if parent is not None and parent.id.date == run.date else run
+        standing = _standing(config, layout, seen, lease.holder)
         if standing is not None:
             return standing
         clock = _Clock()
-        parent = current(layout)
         with clock("plan"):
             plan = make_plan(config, parent, outline, run)
         return carry_out(config, plan, parent, outline, lease, clock.seconds)

@@ -39,6 +39,12 @@ class PlanError(UserError):
     """A plan that can't be made or gone on with."""
 
 
+class EarlierDateError(PlanError):
+    """A logical date before the one that readers see: published, it would take them back."""
+
+    exit_code = 3
+
+
 class Aim(Stored):
     """What a plan is made for: another one is another plan."""
 
@@ -121,6 +127,7 @@ def make_plan(
         again: codes of failures that are tried again whatever their policy says.
 
     Raises:
+        EarlierDateError: readers see a later date than the run's.
         PlanError: a plan stands that was made for something else; or ``buckets`` or the scorer
             are not the catalog's.
         ManifestError: the manifest is refused.
@@ -216,6 +223,15 @@ def comparable(parent: Snapshot | None, aim: Aim) -> bool:
     return parent is not None and parent.record.tasks == aim.tasks
 
 
+def _check_date(config: NightlyConfig, parent: Snapshot, run: RunId) -> None:
+    if run.date < parent.id.date:
+        raise EarlierDateError(
+            f"logical date {run.date} is refused, readers of {config.catalog} see {parent.id}, "
+            "which is later: run a later date, or first take readers back to a snapshot before "
+            f"{run.date} with jobs/rollback.py"
+        )
+
+
 def _check_scorer(config: NightlyConfig, parent: Snapshot, outline: ScorerOutline) -> None:
     mine, theirs = outline.file.fingerprint, parent.record.fingerprint
     if mine != theirs:
@@ -229,6 +245,7 @@ def _check_scorer(config: NightlyConfig, parent: Snapshot, outline: ScorerOutlin
 def _aim(config: NightlyConfig, parent: Snapshot | None, outline: ScorerOutline, run: RunId) -> Aim:
     buckets = config.buckets or BUCKETS
     if parent is not None:
+        _check_date(config, parent, run)
         _check_scorer(config, parent, outline)
         buckets = parent.record.buckets
         if config.buckets not in (None, buckets):

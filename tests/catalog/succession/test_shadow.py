@@ -13,7 +13,7 @@ from beholder.catalog import nightly
 from beholder.catalog import shadow as module
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.plan import PlanError, make_plan, preview, read_plan
+from beholder.catalog.plan import EarlierDateError, PlanError, make_plan, preview, read_plan
 from beholder.catalog.snapshot import open_snapshot
 from beholder.errors import UserError
 
@@ -111,6 +111,7 @@ def test_a_budget_without_prices_is_refused(config: dict[str, Any]) -> None:
     [
         *(("published", "partial", 0), ("standing", "published", 0), ("partial", "published", 4)),
         *(("partial", "refused", 5), ("published", None, 0), ("refused", "never asked", 3)),
+        ("published", "too early", 5),
     ],
 )
 def test_exit_codes(
@@ -131,6 +132,8 @@ def test_exit_codes(
 
     def ended(name: Any) -> Any:
         assert name != "never asked"
+        if name == "too early":
+            raise EarlierDateError("2026-11-21.0 is REFUSED")
         return name and nightly.Outcome(name, record)
 
     monkeypatch.setattr(nightly, "run_night", lambda _: ended(own))
