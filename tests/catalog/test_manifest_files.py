@@ -56,10 +56,26 @@ def test_a_column_that_is_missing_is_said_before_anything_is_read(tmp_path: Path
         ManifestFiles.find(str(tmp_path))
 
 
-def test_a_wrong_row_is_said(tmp_path: Path) -> None:
-    write(tmp_path / "m.parquet", part("a", "b").set_column(2, "kind", [["image", "gif"]]))
-    found = ManifestFiles.find(str(tmp_path / "m.parquet"))
-    with pytest.raises(ManifestError, match="item 'b' is of kind 'gif'"):
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("kind", "gif", "kind is 'gif'"),
+        ("item_id", "", "item_id is empty"),
+        ("uri", " ", "uri is empty"),
+        ("size", -7, "size is '-7'"),
+    ],
+)
+def test_a_wrong_row_is_said_with_its_place_in_its_file(
+    column: str, value: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted from the file's start, whatever batch or row group it is read in."""
+    monkeypatch.setattr(manifest_files, "BATCH_ROWS", 3)
+    write(tmp_path / "a.parquet", part("0", "1"))
+    rows = part(*"abcdefghijkl", size=[9] * 12).to_pylist()
+    rows[9][column] = value
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet", row_group_size=4)
+    found = ManifestFiles.find(str(tmp_path))
+    with pytest.raises(ManifestError, match=f"{tmp_path}/b.parquet: {said} in row 10 "):
         list(found.batches())
 
 

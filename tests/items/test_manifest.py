@@ -51,7 +51,7 @@ def test_missing_column() -> None:
 
 def test_wrong_kind() -> None:
     text = refusal(table(kind=["image", "gif"]))
-    assert "item 'b' is of kind 'gif'" in text
+    assert "kind is 'gif' in row 2 (item 'b'): use 'image' or 'video'" in text
 
 
 def test_duplicate_ids() -> None:
@@ -59,17 +59,24 @@ def test_duplicate_ids() -> None:
 
 
 def test_nulls() -> None:
-    assert "column 'uri' is empty in 1 rows" in refusal(table(uri=["s3://x", None]))
-    assert "column 'mos' is empty in 1 rows, the first is row 1 from 0 (item" in refusal(
-        table(mos=[1.0, None]), need=("mos",)
-    )
+    said = "uri is empty in row 2 (item 'b'): fill it in, or leave the row out"
+    for nothing in (None, "", "  "):
+        assert said in refusal(table(uri=["s3://x", nothing]))
+        assert "item_id is empty in row 1 (item '" in refusal(table(item_id=[nothing, "b"]))
+    said = "mos is empty in row 2 (item 'b')"
+    assert said in refusal(table(mos=[1.0, None]), need=("mos",))
     check_manifest(table(mos=[1.0, None]), "m")  # nobody asked for it
 
 
 def test_needed_numbers_are_finite() -> None:
     text = refusal(table(mos=[1.0, float("nan")]), need=("mos",))
-    assert "'mos'" in text
-    assert "item 'b'" in text
+    assert "mos is 'nan' in row 2 (item 'b')" in text
+
+
+def test_no_size_is_negative() -> None:
+    text = refusal(table(size=[None, -1]))
+    assert "size is '-1' in row 2 (item 'b'): give the object's bytes, or nothing" in text
+    check_manifest(table(size=[None, 0]), "m")
 
 
 def test_wrong_type() -> None:

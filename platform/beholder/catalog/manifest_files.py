@@ -164,10 +164,12 @@ def _look(uri: str) -> ManifestFile:
 def _batches(uri: str) -> Iterator[pa.Table]:
     with _opened(uri) as file:
         there = [name for name in MANIFEST.names if name in file.schema_arrow.names]
+        before = 0
         for group in range(file.num_row_groups):
             # Group by group: Arrow keeps the encoded bytes of all groups that one call reads.
             for part in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=there):
-                yield _conformed(check_rows(pa.Table.from_batches([part]), uri))
+                yield _conformed(check_rows(pa.Table.from_batches([part]), uri, before=before))
+                before += part.num_rows
 
 
 def _conformed(table: pa.Table) -> pa.Table:

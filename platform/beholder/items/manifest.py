@@ -1,6 +1,7 @@
 """The manifest: a Parquet table that lists items, and what people said of them."""
 
 import difflib
+from collections.abc import Iterator
 from typing import IO
 
 import pyarrow as pa
@@ -31,6 +32,8 @@ OPTIONAL: dict[str, pa.DataType] = {
 """Columns that have a meaning; all others are carried through untouched.
 
 ``mos`` and ``std`` are on the set's own scale, ``votes`` counts answers from worst to best.
+``etag`` and ``size`` (bytes) are the store's, as a listing gives them: both together show before
+anything is fetched that an item is unchanged, or likely has another one's bytes.
 """
 
 
@@ -59,13 +62,19 @@ def check_manifest(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa
     return table
 
 
-def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa.Table:
+def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = (), before: int = 0) -> pa.Table:
     """What :func:`check_manifest` does as far as a part of a manifest allows it.
+
+    Args:
+        table: the rows.
+        name: as there.
+        need: as there.
+        before: rows of the manifest before these: messages count rows from its start.
 
     Raises:
         ManifestError: a column is missing (with the likely misspelling), has a type that
-            can't be cast, holds nulls where it must not, ``kind`` is neither image nor
-            video, or a needed number is not finite.
+            can't be cast, is empty where it must not be, ``kind`` is neither image nor
+            video, ``size`` is negative, or a needed number is not finite.
     """
     known = REQUIRED | OPTIONAL
     for column in (*REQUIRED, *need):
@@ -85,37 +94,40 @@ def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = ()) -> pa.Tab
                 f"manifest {name}: column '{column}' holds {table[column].type}, not {kind}: "
                 f"{error}"
             ) from error
-    for column in (*REQUIRED, *need):
-        nulls = table[column].null_count
-        if nulls:
-            row = pc.index(table[column].is_null(), True).as_py()
+    for column, remedy, wrong in _faults(table, need):
+        row = pc.index(wrong, True).as_py()
+        if row >= 0:
+            value = table[column][row].as_py()
+            shown = "empty" if _blank(value) else f"'{value}'"
             raise ManifestError(
-                f"manifest {name}: column '{column}' is empty in {nulls} rows, the first is row "
-                f"{row} from 0 (item '{table['item_id'][row]}'): fill it in, or leave them out"
+                f"manifest {name}: {column} is {shown} in row {before + row + 1} (item "
+                f"'{table['item_id'][row]}'): {remedy}"
             )
-    _check_finite(table, name, need)
-    _check_kinds(table, name)
     return table
 
 
-def _check_finite(table: pa.Table, name: str, need: tuple[str, ...]) -> None:
+def _faults(table: pa.Table, need: tuple[str, ...]) -> Iterator[tuple[str, str, pa.ChunkedArray]]:
+    """What no row may be: column, remedy, and which rows are it."""
+    for column in (*REQUIRED, *need):
+        values = table[column]
+        wrong = values.is_null()
+        if pa.types.is_string(values.type):
+            blank = pc.equal(pc.utf8_trim_whitespace(values), "")
+            wrong = pc.or_(wrong, pc.fill_null(blank, False))
+        yield column, "fill it in, or leave the row out", wrong
     for column in need:
         if pa.types.is_floating(table[column].type):
-            wrong = table.filter(pc.invert(pc.is_finite(table[column])))
-            if wrong.num_rows:
-                raise ManifestError(
-                    f"manifest {name}: column '{column}' of item '{wrong['item_id'][0]}' is "
-                    f"{wrong[column][0]}: leave out rows without a number"
-                )
+            infinite = pc.invert(pc.is_finite(table[column]))
+            yield column, "leave out rows without a number", infinite
+    kinds = pc.is_in(table["kind"], pa.array(["image", "video"]))
+    yield "kind", "use 'image' or 'video'", pc.invert(kinds)
+    if "size" in table.column_names:
+        negative = pc.less(table["size"], 0)
+        yield "size", "give the object's bytes, or nothing", negative
 
 
-def _check_kinds(table: pa.Table, name: str) -> None:
-    wrong = table.filter(pc.invert(pc.is_in(table["kind"], pa.array(["image", "video"]))))
-    if wrong.num_rows:
-        raise ManifestError(
-            f"manifest {name}: item '{wrong['item_id'][0]}' is of kind '{wrong['kind'][0]}': "
-            "use 'image' or 'video'"
-        )
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_manifest(file: IO[bytes], name: str, need: tuple[str, ...] = ()) -> pa.Table:
