@@ -6,9 +6,11 @@ from pydantic import Field, field_validator, model_validator
 
 from beholder.catalog.checks import AuditConfig
 from beholder.catalog.layout import RunId
+from beholder.catalog.locations import Location
 from beholder.config import JobConfig
 from beholder.errors import UserError
 from beholder.media.limits import Limits
+from beholder.media.places import Places
 
 BUCKETS = 64
 """Of a catalog whose first night names no number: right up to some ten million items."""
@@ -72,7 +74,14 @@ class NightlyConfig(ScoringConfig):
         "catalog has, after its first night"
     )
     catalog: str = Field(description="URI of the catalog's folder")
-    manifest: str = Field(description="URI of a Parquet manifest, or of a folder of such files")
+    manifest: str = Field(
+        description="URI of a Parquet manifest, or of a folder of such files"
+    )
+    allowed_places: tuple[Location, ...] = Field(
+        (),
+        description="folders in which items may be, as s3://bucket, s3://bucket/folder or /folder; "
+        "none: all that the keys reach in S3, and no file. An item elsewhere is fetch.denied",
+    )
     logical_date: str = Field(description="which night, as 2026-11-20; published once")
     buckets: int | None = Field(
         None,
@@ -168,6 +177,10 @@ class NightlyConfig(ScoringConfig):
 
     def _costs(self) -> bool:
         return bool(self.prices.cpu_hour or (self.gpus and self.prices.gpu_hour))
+
+    def places(self) -> Places:
+        """Where items may be."""
+        return Places(self.allowed_places)
 
     def bounded(self) -> bool:
         """Whether the night may leave items out."""

@@ -159,7 +159,7 @@ def warm_up(
         scorer = patiently(lambda: load_scorer(config.scorer, setting["device"]))
         load_s = time.perf_counter() - began
         with DecoderPool(1, config.decode_seconds) as pool:
-            stage = Stage(scorer.backbone.spec.pixels, config.limits(), pool)
+            stage = Stage(scorer.backbone.spec.pixels, config.limits(), pool, config.places().fetch)
             trial = _Trial(scorer, stage, config)
             kinds = {kind: trial.rate(_items(table)) for kind, table in samples.items()}
     finally:

@@ -251,6 +251,7 @@ def _score(
         tasks=config.tasks,
         limits=config.limits(),
         decode_seconds=config.decode_seconds,
+        places=config.places(),
     )
     crew = Crew(config.decoders, (1, config.scorers), config.cpus, config.gpus)
     until = None

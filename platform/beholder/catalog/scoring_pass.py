@@ -34,6 +34,7 @@ from beholder.errors import UserError
 from beholder.logs import Progress, event
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
+from beholder.media.places import Places
 from beholder.media.storage import explained, open_filesystem
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Assignment:
         tasks: which of its tasks; None for all that fit an item's kind.
         limits: on each item.
         decode_seconds: that decoding an item may take.
+        places: where items may be.
     """
 
     layout: Layout
@@ -97,6 +99,7 @@ class Assignment:
     tasks: tuple[str, ...] | None = None
     limits: Limits = Limits()  # noqa: RUF009
     decode_seconds: float = 60.0
+    places: Places = Places()  # noqa: RUF009
 
 
 def score_chunks(
@@ -202,6 +205,7 @@ def _rows(
                 assignment.pixels,
                 assignment.limits,
                 assignment.decode_seconds,
+                assignment.places,
                 gate,
             ),
             batch_size=None,
@@ -333,8 +337,10 @@ class DecodeChunk(Decode):
     the same bytes, and only of those that the gate lets in.
     """
 
-    def __init__(self, spec: PixelSpec, limits: Limits, timeout_s: float, gate: Any) -> None:
-        super().__init__(spec, limits, settle=True, timeout_s=timeout_s)
+    def __init__(
+        self, spec: PixelSpec, limits: Limits, timeout_s: float, places: Places, gate: Any
+    ) -> None:
+        super().__init__(spec, limits, settle=True, timeout_s=timeout_s, fetcher=places.fetch)
         self._gate = gate
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:

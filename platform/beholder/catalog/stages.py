@@ -21,7 +21,7 @@ from beholder.media.fetch import Fetched
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
-from beholder.media.stage import Stage, Staged
+from beholder.media.stage import Fetcher, Stage, Staged
 from beholder.scoring import load_scorer, tasks_by_kind
 
 STAGED = pa.schema(
@@ -64,12 +64,18 @@ class Decode:
             or ``likely_sha256`` names, and bytes that an earlier row of the same call has under
             the same kind.
         timeout_s: seconds that decoding one item may take.
+        fetcher: gives the bytes; None as :class:`~beholder.media.stage.Stage` has it.
     """
 
     def __init__(
-        self, spec: PixelSpec, limits: Limits, settle: bool = False, timeout_s: float = 60.0
+        self,
+        spec: PixelSpec,
+        limits: Limits,
+        settle: bool = False,
+        timeout_s: float = 60.0,
+        fetcher: Fetcher | None = None,
     ) -> None:
-        self._stage = Stage(spec, limits, DecoderPool(1, timeout_s))
+        self._stage = Stage(spec, limits, DecoderPool(1, timeout_s), fetcher)
         self._settle = settle
         self._fetching = ThreadPoolExecutor(FETCHES)
 
