@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from pydantic import Field
 
+from beholder.catalog.locations import Location
 from beholder.config import JobConfig, job_arguments, run_job
 
 
 class RollbackConfig(JobConfig):
     """Where to go back to."""
 
-    catalog: str = Field(description="URI of the catalog's folder")
+    catalog: Location = Field(description="URI of the catalog's folder")
     to: str | None = Field(None, description="a snapshot, as 2026-11-19.0; none: the parent")
     reason: str = Field("rolled back", description="why, for HEAD and whoever reads it")
 

@@ -69,7 +69,7 @@ class Platform:
         if not exists(self.manifest) or read_bytes(self.manifest) != data:
             write_bytes(self.manifest, data)  # else a standing plan is for this file
         accept = dict.fromkeys(("mass", "panel", "drift"), "a test")
-        given = {"catalog": self.catalog, "manifest": self.manifest, "scorer": "none"}
+        given = {"catalog": self.catalog, "manifest": self.manifest, "scorer": "/none"}
         given |= {"logical_date": date, "buckets": 2, "chunk": 4, "audit": {"accept": accept}}
         return run_night(NightlyConfig.model_validate(given | fields))
 

@@ -30,7 +30,7 @@ RATES = Rates(
 
 
 def config(**fields: Any) -> NightlyConfig:
-    given = {"catalog": "c", "manifest": "m", "scorer": "s", "logical_date": "2026-11-20"}
+    given = {"catalog": "/c", "manifest": "/m", "scorer": "/s", "logical_date": "2026-11-20"}
     return NightlyConfig(**given | fields)
 
 

@@ -219,7 +219,7 @@ def test_a_deadline_runs_from_the_plan_on(
     plan: Any = SimpleNamespace(
         run=f"{FIRST}.0", fingerprint="f", made_at=made_at, chunks=lambda: iter(())
     )
-    uploads: Any = SimpleNamespace(root=str(tmp_path), manifest="none")
+    uploads: Any = SimpleNamespace(root=str(tmp_path), manifest="/none")
     outline: Any = SimpleNamespace(pixels=None)
     lease: Any = None
     nightly._score(night(uploads, FIRST, deadline_hours=5), plan, None, outline, lease)

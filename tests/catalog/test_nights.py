@@ -68,7 +68,7 @@ def test_nights_until_nothing_is_left(tmp_path: Path) -> None:
         config = NightlyConfig(
             catalog=layout.root,
             manifest=str(tmp_path / "manifest.parquet"),
-            scorer="scorer",
+            scorer="s3://runs/scorer",
             logical_date=run.date,
             buckets=5,
             chunk=8,
@@ -103,7 +103,7 @@ def test_bytes_that_another_item_had_are_expected_by_its_hash(tmp_path: Path) ->
         config = NightlyConfig(
             catalog=layout.root,
             manifest=str(manifest),
-            scorer="scorer",
+            scorer="s3://runs/scorer",
             logical_date=date,
             buckets=3,
         )

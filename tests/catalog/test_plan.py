@@ -72,7 +72,7 @@ class Night:
         given = {
             "catalog": str(self.folder / "catalog"),
             "manifest": str(self.manifest),
-            "scorer": "runs/scorer",
+            "scorer": "s3://runs/scorer",
             "logical_date": "2026-11-20",
             "buckets": BUCKETS,
             "chunk": 4,

@@ -1,12 +1,13 @@
 """What a night over a catalog can be told; `configs/catalog/` has an example."""
 
 from datetime import date
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from beholder.catalog.checks import AuditConfig
 from beholder.catalog.layout import RunId
-from beholder.catalog.locations import Location
+from beholder.catalog.locations import Location, in_full
 from beholder.config import JobConfig
 from beholder.errors import UserError
 from beholder.media.limits import Limits
@@ -19,7 +20,7 @@ BUCKETS = 64
 class ScoringConfig(JobConfig):
     """How items are scored: what every pass over a manifest can be told."""
 
-    scorer: str = Field(description="URI or path of the scorer's folder")
+    scorer: Location = Field(description="URI or path of the scorer's folder")
     tasks: tuple[str, ...] | None = Field(
         None,
         description="which of the scorer's tasks; none: all that fit an item's kind",
@@ -57,10 +58,14 @@ CURRENT = "current"
 """The scorer whose scores readers of the catalog see."""
 
 
+def _current_or_in_full(scorer: str) -> str:
+    return scorer if scorer == CURRENT else in_full(scorer)
+
+
 class ShadowConfig(JobConfig):
     """A new scorer that fills a catalog beside the one that readers see, after each night."""
 
-    scorer: str = Field(description="URI or path of the new scorer's folder")
+    scorer: Location = Field(description="URI or path of the new scorer's folder")
     limit: int | None = Field(None, ge=0, description="most items a night, newest first")
     deadline_hours: float | None = Field(None, gt=0, description="hours a night, newest first")
     budget: float | None = Field(None, gt=0, description="money a night, newest first")
@@ -69,12 +74,12 @@ class ShadowConfig(JobConfig):
 class NightlyConfig(ScoringConfig):
     """One night: what has changed in a manifest since the last one is scored and published."""
 
-    scorer: str = Field(
+    scorer: Annotated[str, AfterValidator(_current_or_in_full)] = Field(
         description=f"URI or path of the scorer's folder; '{CURRENT}' is the one whose scores the "
         "catalog has, after its first night"
     )
-    catalog: str = Field(description="URI of the catalog's folder")
-    manifest: str = Field(
+    catalog: Location = Field(description="URI of the catalog's folder")
+    manifest: Location = Field(
         description="URI of a Parquet manifest, or of a folder of such files"
     )
     allowed_places: tuple[Location, ...] = Field(

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout
 from beholder.catalog.lease import Lease, LeaseTakenError
+from beholder.catalog.locations import Location
 from beholder.catalog.patience import patiently
 from beholder.catalog.receipts import Receipt, erasure_key, read_receipt
 from beholder.catalog.record import CatalogError
@@ -34,7 +35,7 @@ LEASE_S = 120.0
 class EraseConfig(JobConfig):
     """What to erase; nothing: what still waits to be removed."""
 
-    catalog: str = Field(description="URI of the catalog's folder; its shadows are covered")
+    catalog: Location = Field(description="URI of the catalog's folder; its shadows are covered")
     items: tuple[str, ...] = Field((), description="item ids")
     owners: tuple[str, ...] = Field(
         (), description="owners, with all items that are theirs and no one else's"

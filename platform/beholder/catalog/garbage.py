@@ -16,6 +16,7 @@ from pydantic import Field
 
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout, RunId
+from beholder.catalog.locations import Location
 from beholder.catalog.patience import delete, patiently
 from beholder.catalog.rank_record import find_ranks
 from beholder.catalog.record import KEYS, CatalogError, Record, find_record
@@ -30,7 +31,7 @@ REPORTS = ("report.html", "report.json", "metrics.prom")
 class GarbageConfig(JobConfig):
     """What to keep of a catalog."""
 
-    catalog: str = Field(description="URI of the catalog's folder")
+    catalog: Location = Field(description="URI of the catalog's folder")
     keep: int = Field(14, ge=1, description="newest snapshots kept, beside HEAD and its parent")
     grace: float = Field(
         48.0, ge=1, description="hours that an object stays at least: longer than a night takes"

@@ -14,6 +14,7 @@ import ray
 from pydantic import Field
 
 from beholder.catalog.config import ScoringConfig
+from beholder.catalog.locations import Location
 from beholder.catalog.rows import SCORE_FIELDS
 from beholder.catalog.session import connect, in_blocks, say_if_short
 from beholder.catalog.stages import Decode, Score
@@ -33,8 +34,8 @@ SUMMARY = "scores.json"
 class ManifestPassConfig(ScoringConfig):
     """One scoring pass."""
 
-    manifest: str = Field(description="URI of the Parquet manifest to score")
-    output: str = Field(description="URI of a folder that holds no scores yet")
+    manifest: Location = Field(description="URI of the Parquet manifest to score")
+    output: Location = Field(description="URI of a folder that holds no scores yet")
 
 
 def score_manifest(config: ManifestPassConfig) -> dict[str, Any]:

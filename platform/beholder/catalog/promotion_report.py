@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from beholder.catalog.current_scorer import CALIBRATION
 from beholder.catalog.layout import RunId
+from beholder.catalog.locations import Location
 from beholder.catalog.overlap import Overlap
 from beholder.catalog.patience import patiently
 from beholder.catalog.record import Record
@@ -24,8 +25,10 @@ PAGE = "report.md"
 class PromotionConfig(JobConfig):
     """Which scorer is to be promoted, and when that is refused."""
 
-    catalog: str = Field(description="URI of the catalog's folder")
-    scorer: str = Field(description="URI or path of the folder of the scorer that filled a shadow")
+    catalog: Location = Field(description="URI of the catalog's folder")
+    scorer: Location = Field(
+        description="URI or path of the folder of the scorer that filled a shadow"
+    )
     min_coverage: float = Field(
         0.99,
         ge=0,

@@ -24,6 +24,7 @@ from pydantic import Field as ConfigField
 from pydantic import field_validator
 
 from beholder.catalog.join_pass import MOST_PROBS, JoinPass, ranked_tasks
+from beholder.catalog.locations import Location
 from beholder.catalog.order_pass import RANGE_ROWS, Group, OrderPass, OrderPlan, Sample, read_slice
 from beholder.catalog.parcels import addressed
 from beholder.catalog.patience import patiently
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 class RankConfig(JobConfig):
     """Which snapshot to rank."""
 
-    catalog: str = ConfigField(description="URI of the catalog's folder")
+    catalog: Location = ConfigField(description="URI of the catalog's folder")
     snapshot: str | None = ConfigField(
         None, description="which, as 2026-11-20.0; none: the one that readers see"
     )
