@@ -88,7 +88,8 @@ def a_night(outcome: str = "refused", uris: tuple[str, ...] = ()) -> Night:
     ]
     plan = {"unchanged": 980_000, "new": 9150, "changed": 720, "retried": 0, "left_out": 400}
     seconds = {"plan": 42.0, "score": 260.0, "prepare": 8.0, "audit": 12.0, "publish": 0.2}
-    return Night(record, audit, outcome, plan, commits, seconds, cost=3.456)
+    planned_at = datetime.fromtimestamp(1.79e9, UTC)
+    return Night(record, audit, outcome, planned_at, plan, commits, seconds, cost=3.456)
 
 
 class Outside(HTMLParser):
@@ -209,6 +210,22 @@ def test_the_summary_counts_what_the_commits_say() -> None:
     assert summary["refused_by"] == ["sums"]
     assert list(summary["failures"]) == ["decode.truncated", "fetch.not_found"]
     json.dumps(summary, allow_nan=False)
+
+
+def test_the_curve_begins_with_scoring_and_not_with_the_first_commit() -> None:
+    """An hour until the first chunk of ten is an hour of nothing."""
+    night = a_night()
+    commits = [replace(c, at=1.79e9 + 3600 + 400 * n) for n, c in enumerate(night.commits[:10])]
+    page = make_report(replace(night, commits=commits), jpeg).html
+    [figure] = [f for f in page.split("<figure") if "Items committed over time" in f]
+    [line] = re.findall(r'<polyline points="([^"]+)"', figure)
+    heights = [float(place.split(",")[1]) for place in line.split(" ")]
+    assert len(heights) == 10
+    assert heights[0] == heights[1] == heights[3] == 150.0  # nothing yet
+    assert heights[-1] < 150
+    assert "2.0 h" in figure
+    behind = replace(night, planned_at=datetime.fromtimestamp(1.8e9, UTC))
+    assert "Items committed over time" in make_report(behind, jpeg).html
 
 
 def test_metrics_are_prometheus_text() -> None:

@@ -229,7 +229,7 @@ def carry_out(
             lease.check()
             publish(layout, record, lease.holder)
             settle_current(layout)
-    where = tell(config, record, name, commits, clock.seconds)
+    where = tell(config, record, name, plan.made_at, commits, clock.seconds)
     return Outcome(name, record, found.refused, where)
 
 

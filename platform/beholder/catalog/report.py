@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -29,6 +30,7 @@ class Night:
         record: of the snapshot, published or refused.
         audit: of it.
         outcome: one of ``OUTCOMES``.
+        planned_at: when its plan stood, and scoring began.
         plan: the plan's items by class, as ``new`` or ``left_out``.
         commits: the run's, by chunk.
         seconds: wall time by stage, as ``plan``, ``score``, ``publish``, ``audit``.
@@ -38,6 +40,7 @@ class Night:
     record: Record
     audit: Audit
     outcome: str
+    planned_at: datetime
     plan: Mapping[str, int]
     commits: Sequence[Commit]
     seconds: Mapping[str, float]
@@ -95,6 +98,7 @@ def summarise(night: Night) -> dict[str, Any]:
         "parent": record.parent,
         "outcome": night.outcome,
         "refused_by": list(audit.refused),
+        "planned_at": night.planned_at.isoformat(),
         "created_at": record.created_at.isoformat(),
         "manifest": record.manifest,
         "scorer": record.scorer,

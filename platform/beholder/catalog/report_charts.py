@@ -35,16 +35,17 @@ def histogram_chart(tonight: Histogram, before: Histogram | None, title: str) ->
     )
 
 
-def rate_chart(at: Sequence[float], items: Sequence[int], title: str) -> str:
+def rate_chart(began: float, at: Sequence[float], items: Sequence[int], title: str) -> str:
     """Items a second over a run's time, in at most 60 equal parts of it.
 
     Args:
+        began: Unix time at which the run began to score.
         at: Unix times at which chunks were committed. (N,)
         items: in each chunk. (N,)
         title: above it.
     """
     width, height, foot, left = 820.0, 170.0, 20.0, 46.0
-    first, last = min(at), max(at)
+    first, last = min(began, *at), max(at)  # another driver's clock may be a bit behind
     span = max(last - first, 1e-3)
     parts = max(1, min(60, len(at) // 2))
     counts = [0] * parts
@@ -63,7 +64,7 @@ def rate_chart(at: Sequence[float], items: Sequence[int], title: str) -> str:
     )
     drawn += _text(left - 5, 14, f"{top:.3g}", "end") + _text(left - 5, ground, "0", "end")
     drawn += _text(left, height - 4, "0 min") + _text(width, height - 4, _minutes(span), "end")
-    return _figure(width, height, drawn, title, "items a second")
+    return _figure(width, height, drawn, title, "items a second, from the plan on")
 
 
 def bar_rows(counts: Mapping[str, int], color: str = ACCENT) -> str:

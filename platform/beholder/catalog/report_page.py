@@ -4,6 +4,7 @@ import base64
 import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -304,9 +305,9 @@ def _time(summary: Mapping[str, Any], commits: Sequence[Commit]) -> str:
     table = _box(_table(("stage", "time"), rows, numbers=1))
     if len(commits) < 4:
         return table
-    chart = rate_chart(
-        [c.at for c in commits], [c.rows for c in commits], "Items committed over time"
-    )
+    began = datetime.fromisoformat(summary["planned_at"]).timestamp()
+    at, items = [c.at for c in commits], [c.rows for c in commits]
+    chart = rate_chart(began, at, items, "Items committed over time")
     return f'{chart}<div style="height:.7rem"></div>{table}'
 
 

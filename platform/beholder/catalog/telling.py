@@ -5,6 +5,7 @@ whose driver died between publication and report still gets the report.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from beholder.catalog.audit import last_nights, pooled
 from beholder.catalog.checks import Audit
@@ -27,6 +28,7 @@ def tell(
     config: NightlyConfig,
     record: Record,
     outcome: str,
+    planned_at: datetime,
     commits: Mapping[int, Commit],
     seconds: Mapping[str, float],
 ) -> str:
@@ -36,6 +38,7 @@ def tell(
         config: of the night.
         record: of its snapshot, audited.
         outcome: one of ``report.OUTCOMES``.
+        planned_at: when its plan stood.
         commits: of its chunks.
         seconds: wall time by stage.
 
@@ -50,6 +53,7 @@ def tell(
         record=record,
         audit=audit.without(lambda item: erased.find(item) is not None),
         outcome=outcome,
+        planned_at=planned_at,
         plan={name: record.counts.get(name, 0) for name in (*WORK, *KEPT)},
         commits=list(commits.values()),
         seconds=seconds,
@@ -79,4 +83,4 @@ def tell_late(config: NightlyConfig, record: Record) -> str | None:
         return None
     commits = committed(layout, run, [chunk.number for chunk in plan.chunks()])
     outcome = "partial" if record.left_out else "published"
-    return tell(config, record, outcome, commits, record.seconds)
+    return tell(config, record, outcome, plan.made_at, commits, record.seconds)
