@@ -1,10 +1,13 @@
 """Commit records: one a chunk, whoever is first; files that are checked before they count."""
 
+import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beholder.catalog import patience
@@ -71,11 +74,33 @@ def test_a_changed_file_is_refused_with_its_name(layout: Layout) -> None:
         record = commit(layout, RUN, 7, rows("a", "b"), 1.0, lease)
     file = Path(layout.absolute(record.path))
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DamagedChunkError, match=rf"{file}.*00000007\.json and run"):
+    with pytest.raises(DamagedChunkError, match=rf"{file}: its sha256 is .*00000007\.json and run"):
         read_chunk(layout, record)
     file.unlink()
-    with pytest.raises(StorageError, match="does not exist"):
+    with pytest.raises(DamagedChunkError, match=rf"{file} is gone.*00000007\.json and run"):
         read_chunk(layout, record)
+    for data, said in ((b"no Parquet", "no chunk's rows"), (b"", "no chunk's rows")):
+        file.write_bytes(data)
+        mended = replace(record, bytes_sha256=hashlib.sha256(data).hexdigest())
+        with pytest.raises(
+            DamagedChunkError, match=rf"{file} holds {said}.*00000007\.json and run"
+        ):
+            read_chunk(layout, mended)
+    pq.write_table(rows("a"), file)
+    mended = replace(record, bytes_sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    with pytest.raises(DamagedChunkError, match=rf"{file} holds 1 rows, not 2.*remove .* and run"):
+        read_chunk(layout, mended)
+
+
+def test_a_record_under_another_ones_name_is_none(layout: Layout) -> None:
+    """Or chunk 7 would be taken for done, and 8 for never begun."""
+    with Lease(layout.lease(RUN.date)) as lease:
+        commit(layout, RUN, 7, rows("a", "b"), 1.0, lease)
+    moved = Path(layout.commit(RUN, 8))
+    Path(layout.commit(RUN, 7)).rename(moved)
+    said = rf"{moved} is not the commit record .*of chunk 7 of {RUN}\): remove it and run"
+    with pytest.raises(DamagedChunkError, match=said):
+        committed(layout, RUN, [7, 8])
 
 
 @pytest.mark.parametrize("left", [30, 0])
@@ -84,7 +109,11 @@ def test_a_damaged_record_is_named_with_the_remedy(layout: Layout, left: int) ->
         commit(layout, RUN, 7, rows("a", "b"), 1.0, lease)
     name = Path(layout.commit(RUN, 7))
     name.write_bytes(name.read_bytes()[:left])
-    with pytest.raises(DamagedChunkError, match=rf"{name} is no commit record .*remove it and run"):
+    said = rf"{name} is not the commit record .*remove it and run"
+    with pytest.raises(DamagedChunkError, match=said):
+        committed(layout, RUN, [7])
+    name.write_bytes(b'{"chunk": 7, "run": "2026-11-20.0", "rows": "many"}')
+    with pytest.raises(DamagedChunkError, match=said):
         committed(layout, RUN, [7])
 
 

@@ -1,6 +1,7 @@
 """Plans over simulated nights, against a model in plain Python."""
 
 import random
+import shutil
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,12 +18,14 @@ from beholder.catalog import manifest_files
 from beholder.catalog import plan as planning
 from beholder.catalog import survey as survey_module
 from beholder.catalog.buckets import bucket_numbers
+from beholder.catalog.chunks import DamagedPlanError
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.cut_short import cut_short
 from beholder.catalog.estimate import Rate, Rates
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import MANIFEST
 from beholder.catalog.plan import Plan, PlanError, make_plan, preview, read_plan, read_rows
+from beholder.catalog.scoring_pass import read_planned
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, PLANNED
 from beholder.items import FailureCode, ManifestError
 from beholder.media.conditional import create
@@ -420,6 +423,42 @@ def test_a_damaged_plan_is_refused(night: Night) -> None:
     night.plan([said("a")])
     Path(Layout(night.config().catalog).plan(RUN)).write_text("{}")
     assert "no plan of this version" in again(night)
+
+
+def test_a_plan_that_was_damaged_says_what_to_do_and_that_works(night: Night) -> None:
+    """Cut off, or with one bit turned around that no decoder minds."""
+    rows = [said(f"{n:02d}", age=n) for n in range(9)]
+    plan = night.plan(rows)
+    layout = Layout(night.config().catalog)
+    remedy = rf"{layout.run(RUN)}/ and run the same command again"
+    [file] = (Path(layout.absolute(file.path)) for file in plan.files)
+    whole = file.read_bytes()
+    at = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    inside = at.dictionary_page_offset or at.data_page_offset
+    turned = bytearray(whole)
+    turned[inside + at.total_compressed_size - 1] ^= 1
+    for spoilt in (whole[: len(whole) // 2], b"", bytes(turned)):
+        file.write_bytes(spoilt)
+        with pytest.raises(DamagedPlanError, match=rf"{file} is damaged or gone .*{remedy}"):
+            list(read_rows(layout, plan.files))
+        with pytest.raises(DamagedPlanError, match=rf"{file} is damaged or gone .*{remedy}"):
+            read_planned(layout, next(plan.chunks()))
+    file.unlink()
+    with pytest.raises(DamagedPlanError, match=rf"{file} is damaged or gone .*{remedy}"):
+        list(read_rows(layout, plan.files))
+    file.write_bytes(whole)
+    other = next(plan.chunks())._replace(number=1)
+    with pytest.raises(DamagedPlanError, match=f"row group 0 is not chunk 1 of 4 items.*{remedy}"):
+        read_planned(layout, other)
+    with pytest.raises(DamagedPlanError, match=remedy):
+        read_planned(layout, other._replace(group=9))
+
+    name = Path(layout.plan(RUN))
+    name.write_bytes(name.read_bytes()[:-9])
+    with pytest.raises(DamagedPlanError, match=rf"{name} is damaged or gone .*EOF.*{remedy}"):
+        night.plan(rows)
+    shutil.rmtree(layout.run(RUN))
+    assert sorted(night.planned(night.plan(rows))) == [row["item_id"] for row in rows]
 
 
 def test_buckets_are_the_catalogs(night: Night) -> None:

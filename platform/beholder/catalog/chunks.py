@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice, pairwise
 from typing import NamedTuple
 
@@ -12,15 +13,20 @@ from numpy.typing import NDArray
 
 from beholder.catalog.buckets import conform
 from beholder.catalog.layout import Layout
-from beholder.catalog.patience import patiently
+from beholder.catalog.patience import PatientFile, patiently, trouble
 from beholder.catalog.record import Stored
 from beholder.catalog.tables import PLANNED
-from beholder.media.storage import write_bytes
+from beholder.errors import UserError
+from beholder.media.storage import StorageError, Trouble, explained, write_bytes
 
 FILE_CHUNKS = 128
 """Chunks a file: whoever reads one chunk reads the file's footer first, about 1 kB a chunk."""
 
 _FEW_VALUES = ("kind", "owner", "segment", "state", "change", "run")
+
+
+class DamagedPlanError(UserError):
+    """A plan, or a file of one, that is not what was written."""
 
 
 class Chunk(NamedTuple):
@@ -57,6 +63,39 @@ class PlanFile(Stored):
     def reached(self) -> tuple[int, ...]:
         """The row groups that count."""
         return tuple(group for group in range(len(self.groups)) if group not in self.unreached)
+
+
+@contextmanager
+def plan_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """A plan's file, to read row groups from.
+
+    Raises:
+        DamagedPlanError: it is gone, or not what was written.
+        StorageError: it can't be read.
+    """
+    try:
+        with (
+            PatientFile(uri) as file,
+            explained(uri),
+            pq.ParquetFile(file, page_checksum_verification=True) as parquet,
+        ):
+            yield parquet
+    except StorageError as error:
+        if trouble(error) not in (Trouble.OTHER, Trouble.OBJECT_MISSING):
+            raise
+        raise damaged(uri, error.__cause__) from error
+    except (pa.ArrowException, IndexError) as error:
+        raise damaged(uri, error) from error
+
+
+def damaged(uri: str, reason: object) -> DamagedPlanError:
+    """What to say of a plan, or of a file of one, in a run's folder."""
+    run = uri.rsplit("/plan", 1)[0]
+    return DamagedPlanError(
+        f"{uri} is damaged or gone ({' '.join(str(reason).split())}): put the version that was "
+        f"written back, or remove {run}/ and run the same command again, which plans and scores "
+        "anew"
+    )
 
 
 def cut(rows: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
@@ -147,6 +186,7 @@ def _encoded(groups: list[pa.Table]) -> bytes:
         compression="zstd",
         use_dictionary=[name for name in _FEW_VALUES if name in schema.names],
         write_statistics=False,
+        write_page_checksum=True,
     ) as writer:
         for group in groups:
             writer.write_table(group, row_group_size=group.num_rows)

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease
@@ -58,6 +59,9 @@ class Commit:
     known: int
     seconds: float
     at: float
+
+
+_COMMIT = TypeAdapter(Commit)
 
 
 class DamagedChunkError(UserError):
@@ -112,31 +116,40 @@ def commit(
         patiently(lambda: create(name, json.dumps(asdict(record)).encode()))
     except WriteConflictError:
         lease.check()
-        return _read(name)
+        return _read(layout, run, chunk)
     return record
 
 
-def _read(uri: str) -> Commit:
+def _read(layout: Layout, run: RunId, chunk: int) -> Commit:
+    uri = layout.commit(run, chunk)
     data = patiently(lambda: read_bytes(uri))
     try:
-        return Commit(**json.loads(data))
-    except (ValueError, TypeError) as error:
-        raise DamagedChunkError(
-            f"{uri} is no commit record ({error}): remove it and run the date again"
-        ) from error
+        found = _COMMIT.validate_json(data)
+    except ValidationError as error:
+        raise _no_record(uri, error.errors()[0]["msg"]) from error
+    if (found.run, found.chunk) != (str(run), chunk):
+        raise _no_record(uri, f"it is of chunk {found.chunk} of {found.run}")
+    return found
+
+
+def _no_record(uri: str, reason: str) -> DamagedChunkError:
+    return DamagedChunkError(
+        f"{uri} is not the commit record that belongs there ({reason}): remove it and run the "
+        "date again"
+    )
 
 
 def committed(layout: Layout, run: RunId, chunks: Iterable[int]) -> dict[int, Commit]:
     """The records of those chunks that are done, by chunk; each is asked for by its name.
 
     Raises:
+        DamagedChunkError: one is no record, or of another chunk.
         StorageError: the storage can't be used.
     """
 
     def one(chunk: int) -> Commit | None:
-        uri = layout.commit(run, chunk)
         try:
-            return _read(uri)
+            return _read(layout, run, chunk)
         except StorageError as error:
             if trouble(error) is not Trouble.OBJECT_MISSING:
                 raise
@@ -150,18 +163,29 @@ def read_chunk(layout: Layout, record: Commit) -> pa.Table:
     """A committed chunk's rows.
 
     Raises:
-        DamagedChunkError: the file isn't the one that was committed, or has other rows.
+        DamagedChunkError: the file is gone, isn't the one that was committed, or has other rows.
         StorageError: it can't be read.
     """
     uri = layout.absolute(record.path)
-    data = patiently(lambda: read_bytes(uri))
+    name = layout.commit(RunId.parse(record.run), record.chunk)
+    remedy = f"put that file back, or remove {name} and run the date again, which scores it anew"
+    try:
+        data = patiently(lambda: read_bytes(uri))
+    except StorageError as error:
+        if trouble(error) is not Trouble.OBJECT_MISSING:
+            raise
+        raise DamagedChunkError(f"{uri} is gone, though it was committed: {remedy}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != record.bytes_sha256:
-        name = layout.commit(RunId.parse(record.run), record.chunk)
         raise DamagedChunkError(
-            f"{uri}: its sha256 is {found}, not {record.bytes_sha256} as it was committed: remove "
-            f"{name} and run the date again"
+            f"{uri}: its sha256 is {found}, not {record.bytes_sha256} as it was committed: {remedy}"
         )
-    rows = pq.read_table(pa.BufferReader(data))
-    assert rows.num_rows == record.rows, (uri, rows.num_rows, record.rows)
+    try:
+        rows = pq.read_table(pa.BufferReader(data)).cast(CHUNK)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedChunkError(f"{uri} holds no chunk's rows ({reason}): {remedy}") from error
+    if rows.num_rows != record.rows:
+        said = f"{rows.num_rows} rows, not {record.rows}"
+        raise DamagedChunkError(f"{uri} holds {said} as it was committed: {remedy}")
     return rows

@@ -11,16 +11,23 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from beholder.catalog.changes import Rules
-from beholder.catalog.chunks import FILE_CHUNKS, Chunk, PlanFile, cut, write_groups
+from beholder.catalog.chunks import (
+    FILE_CHUNKS,
+    Chunk,
+    PlanFile,
+    cut,
+    damaged,
+    plan_parquet,
+    write_groups,
+)
 from beholder.catalog.config import BUCKETS, NightlyConfig
 from beholder.catalog.estimate import Estimate, Rates, estimate, measured_rates
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.manifest_files import ManifestFiles
-from beholder.catalog.patience import PatientFile, patiently
+from beholder.catalog.patience import patiently
 from beholder.catalog.record import Record, Stored, read_if_there
 from beholder.catalog.selection import Tally, select
 from beholder.catalog.snapshot import Snapshot
@@ -28,7 +35,6 @@ from beholder.catalog.survey import Cut, Survey, survey
 from beholder.catalog.tombstones import Tombstones, read_tombstones
 from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create
-from beholder.media.storage import explained
 from beholder.scoring import ScorerOutline, tasks_by_kind
 
 SETTLED_ROWS = 262_144
@@ -185,15 +191,19 @@ def read_plan(layout: Layout, run: RunId) -> Plan | None:
     """A run's plan; None where there is none.
 
     Raises:
-        PlanError: what stands there is no plan of this version.
+        DamagedPlanError: what stands there is no JSON.
+        PlanError: it is no plan of this version.
         StorageError: the storage can't be used.
     """
     data = read_if_there(layout.plan(run))
     try:
         return None if data is None else Plan.model_validate_json(data)
     except ValidationError as error:
+        fault = error.errors()[0]
+        if fault["type"] == "json_invalid":
+            raise damaged(layout.plan(run), fault["msg"]) from None
         raise PlanError(
-            f"{layout.plan(run)} is no plan of this version ({error.errors()[0]['msg']}): finish "
+            f"{layout.plan(run)} is no plan of this version ({fault['msg']}): finish "
             "the run with the version that planned it"
         ) from None
 
@@ -209,11 +219,12 @@ def read_rows(
         columns: which; None for all.
 
     Raises:
+        DamagedPlanError: one is not what was written.
         StorageError: one can't be read.
     """
     for file in files:
         uri = layout.absolute(file.path)
-        with PatientFile(uri) as opened, explained(uri), pq.ParquetFile(opened) as parquet:
+        with plan_parquet(uri) as parquet:
             for group in file.reached:
                 yield parquet.read_row_group(group, columns)
 

@@ -17,17 +17,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from beholder.catalog.chunk_rows import Gathering, ScoreChunk
-from beholder.catalog.chunks import Chunk
+from beholder.catalog.chunks import Chunk, damaged, plan_parquet
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease
 from beholder.catalog.ledger import Commit, commit, committed
-from beholder.catalog.patience import patiently
 from beholder.catalog.session import say_if_short
 from beholder.catalog.stages import BATCH_BYTES, Decode
 from beholder.errors import UserError
@@ -35,7 +33,6 @@ from beholder.logs import Progress, event
 from beholder.media.limits import Limits
 from beholder.media.pixels import PixelSpec
 from beholder.media.places import Places
-from beholder.media.storage import explained, open_filesystem
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +266,7 @@ class PlanSource(ray.data.Datasource):
 
 
 def _read(layout: Layout, chunk: Chunk) -> list[pa.Table]:
-    rows = patiently(lambda: read_planned(layout, chunk))
+    rows = read_planned(layout, chunk)
     return [rows.append_column("position", pa.array(np.arange(chunk.rows), pa.int32()))]
 
 
@@ -277,18 +274,15 @@ def read_planned(layout: Layout, chunk: Chunk) -> pa.Table:
     """A chunk's rows as they were planned.
 
     Raises:
-        UserError: what stands there is another chunk.
+        DamagedPlanError: it is not what was written.
         StorageError: it can't be read.
     """
     uri = layout.absolute(chunk.path)
-    filesystem, path = open_filesystem(uri)
-    with explained(uri), filesystem.open(path, "rb") as file:
-        rows = pq.ParquetFile(file).read_row_group(chunk.group)
+    with plan_parquet(uri) as parquet:
+        rows = parquet.read_row_group(chunk.group)
     if rows.num_rows != chunk.rows or set(rows["chunk"].to_pylist()) != {chunk.number}:
-        raise UserError(
-            f"{uri}: row group {chunk.group} is not chunk {chunk.number} with its {chunk.rows} "
-            "items: the plan was changed or damaged, plan a new run"
-        )
+        reason = f"row group {chunk.group} is not chunk {chunk.number} of {chunk.rows} items"
+        raise damaged(uri, reason)
     return rows
 
 
