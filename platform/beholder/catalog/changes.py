@@ -46,7 +46,10 @@ SCORED = pa.schema([("twin", pa.uint64()), ("kind", pa.string()), ("sha256", pa.
 """Bytes that have scores, by what shows before they are fetched that others are likely the same."""
 
 TWIN = "md5_number_lower(etag || '/' || size)"
-"""What rows have in common whose bytes are likely the same, in DuckDB; null where unknown."""
+"""What rows have in common whose bytes are likely the same, in DuckDB; null where unknown. Size
+alone would not do: in a catalog of millions most items share theirs with others, and what stands
+together in chunks is not taken newest first. So new bytes without an etag are scored once a chunk,
+and not compared with what other items have."""
 
 
 @dataclass(frozen=True)

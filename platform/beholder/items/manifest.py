@@ -33,7 +33,8 @@ OPTIONAL: dict[str, pa.DataType] = {
 
 ``mos`` and ``std`` are on the set's own scale, ``votes`` counts answers from worst to best.
 ``etag`` and ``size`` (bytes) are the store's, as a listing gives them: both together show before
-anything is fetched that an item is unchanged, or likely has another one's bytes.
+anything is fetched that an item is unchanged, or likely has another one's bytes, which then aren't
+scored a second time.
 """
 
 
