@@ -319,5 +319,5 @@ def test_a_plan_that_was_changed_is_refused(
     [first, _] = plan(layout, [{"item_id": str(k), "uri": "x"} for k in range(5)], 3)
     assert read_planned(layout, first)["item_id"].to_pylist() == ["0", "1", "2"]
     wrong = first._replace(group=1)
-    with pytest.raises(UserError, match="row group 1 is not chunk 0 with its 3 items"):
+    with pytest.raises(UserError, match="row group 1 is not chunk 0 of 3 items"):
         read_planned(layout, wrong)

@@ -167,12 +167,10 @@ def test_a_lost_file_stops_it(catalog) -> None:
         find_garbage(GarbageConfig(catalog=catalog.layout.root))
 
 
-def test_a_relative_root_is_the_same_catalog(catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_with_a_slash_is_the_same_catalog(catalog) -> None:
     _age(catalog)
     whole = find_garbage(GarbageConfig(catalog=catalog.layout.root, keep=3))
-    root = Path(catalog.layout.root)
-    monkeypatch.chdir(root.parent)
-    assert find_garbage(GarbageConfig(catalog=f"{root.name}/", keep=3)) == whole
+    assert find_garbage(GarbageConfig(catalog=f"{catalog.layout.root}/", keep=3)) == whole
 
 
 def test_ranks_go_with_their_snapshot(catalog, run_id) -> None:
