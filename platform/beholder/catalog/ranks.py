@@ -13,6 +13,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +37,7 @@ from beholder.config import JobConfig
 from beholder.errors import UserError
 from beholder.logs import event, progress
 from beholder.media.conditional import WriteConflictError, create
-from beholder.media.storage import explained, open_filesystem
+from beholder.media.storage import StorageError, explained, open_filesystem
 from beholder.ranking import DEFAULT_Z, Field, Rule, StdNodes
 
 log = logging.getLogger(__name__)
@@ -83,16 +84,14 @@ def rank_catalog(config: RankConfig) -> tuple[RankRecord, bool]:
         return _checked(standing, config), False
     connect()
     attempt = uuid.uuid4().hex[:12]
+    parcels = snapshot.layout.ranks_file(snapshot.id, attempt, "parcels")
     try:
-        record = _Ranking(snapshot, config, attempt).make()
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"Ray gave up on the ranks of {snapshot.id} ({reason}): nothing is published, run the "
-            "job again once the cluster is well"
-        ) from error
-    finally:
-        _remove(snapshot.layout.ranks_file(snapshot.id, attempt, "parcels"))
+        record = _made(snapshot, config, attempt)
+    except BaseException:
+        with suppress(StorageError):  # tasks may still write there: what they leave is garbage
+            _remove(parcels)
+        raise
+    _remove(parcels)
     try:
         patiently(lambda: create(snapshot.layout.ranks(snapshot.id), record.encode()))
     except WriteConflictError:  # another job was first, with the same ranks in files of its own
@@ -103,6 +102,17 @@ def rank_catalog(config: RankConfig) -> tuple[RankRecord, bool]:
             ) from None
         return _checked(theirs, config), False
     return record, True
+
+
+def _made(snapshot: Snapshot, config: RankConfig, attempt: str) -> RankRecord:
+    try:
+        return _Ranking(snapshot, config, attempt).make()
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"Ray gave up on the ranks of {snapshot.id} ({reason}): nothing is published, run the "
+            "job again once the cluster is well"
+        ) from error
 
 
 def _checked(standing: RankRecord, config: RankConfig) -> RankRecord:
