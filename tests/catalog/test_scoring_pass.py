@@ -403,6 +403,30 @@ def test_a_chunk_that_never_came_is_no_success(
         score_chunks(chunks, assign(layout), Crew(), lease)
 
 
+def test_past_the_deadline_later_commits_still_count(
+    tmp_path: Path, assign: Callable[..., Assignment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the record of an early chunk was damaged and removed, as its message says."""
+    monkeypatch.setattr(scoring_pass, "SEGMENT", 2)
+    monkeypatch.setattr(scoring_pass, "_finished", lambda *_: pytest.fail("it is late"))
+    asked: list[int] = []
+
+    def noted(layout: Layout, run: RunId, numbers: Sequence[int]) -> dict[int, Commit]:
+        asked.extend(numbers)
+        return committed(layout, run, numbers)
+
+    monkeypatch.setattr(scoring_pass, "committed", noted)
+    layout = Layout(str(tmp_path))
+    chunks = [Chunk(number, "plan", number, 1) for number in range(10)]
+    rows = pa.Table.from_pylist([{"item_id": "a", "state": "failed"}], schema=CHUNK)
+    with Lease(layout.lease(RUN.date)) as lease:
+        for number in (1, 2, 3, 4):
+            commit(layout, RUN, number, rows, 0.0, lease)
+        done = score_chunks(chunks, assign(layout), Crew(), lease, until=time.time() - 1)
+    assert sorted(done) == [1, 2, 3, 4]
+    assert asked == [*range(8)]  # and not all the rest, where nobody was
+
+
 def test_the_gate_lets_in_as_many_as_it_is_wide_and_counts_tries_until_a_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

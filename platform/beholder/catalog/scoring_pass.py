@@ -125,24 +125,30 @@ def score_chunks(
         UserError: the scorer is another one by now, or Ray has given up.
     """
     done: dict[int, Commit] = {}
+    late = False
+
+    def over() -> bool:
+        return until is not None and time.time() >= until
+
     parts = [chunks[at : at + SEGMENT] for at in range(0, len(chunks), SEGMENT)]
     with Progress(sum(chunk.rows for chunk in chunks), "score") as bar:
         for part in parts:
             records = committed(assignment.layout, assignment.run, [c.number for c in part])
+            if late and not records:
+                break  # no driver has come as far
             done |= records
             bar.advance(sum(record.rows for record in records.values()))
             left = [chunk for chunk in part if chunk.number not in records]
-            if until is not None and left and time.time() >= until:
-                return done
-            for number, rows, seconds in _finished(left, assignment, crew):
-                if until is not None and time.time() >= until:
-                    return done
+            late = late or (bool(left) and over())
+            for number, rows, seconds in _finished(left, assignment, crew) if not late else ():
+                if late := over():
+                    break
                 done[number] = commit(
                     assignment.layout, assignment.run, number, rows, seconds, lease
                 )
                 bar.advance(rows.num_rows)
     missing = [chunk.number for chunk in chunks if chunk.number not in done]
-    if missing:
+    if missing and not late:
         raise UserError(
             f"{len(missing)} of {len(chunks)} chunks came out incomplete, the first is "
             f"{missing[0]}: what is committed stands, run the same date again"
