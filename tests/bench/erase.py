@@ -66,7 +66,7 @@ def build(root: str, items: int) -> None:
             parent=parent.record.id if parent else None,
             created_at=datetime.now(UTC),
             buckets=BUCKETS,
-            scorer="/none",
+            scorer="none",
             fingerprint="feed5eedfeed5eed",
             tasks={"image": ("quality",)},
             manifest={},
