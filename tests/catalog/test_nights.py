@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beholder.catalog import nightly
-from beholder.catalog.config import NightlyConfig
+from beholder.catalog.config import NightlyConfig, ReplayConfig
 from beholder.catalog.cut_short import cut_short
 from beholder.catalog.head import NotPublishedError, publish, read_head, roll_back
 from beholder.catalog.layout import Layout, RunId
@@ -20,7 +20,7 @@ from beholder.catalog.plan import EarlierDateError, Plan, make_plan, preview, re
 from beholder.catalog.prepare import DoneChunk, prepare
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.catalog.tables import CHUNK
-from beholder.media.storage import remove_files, write_bytes
+from beholder.media.storage import read_bytes, remove_files, write_bytes
 
 SCORER: Any = SimpleNamespace(
     file=SimpleNamespace(fingerprint="f1", tasks={"quality": SimpleNamespace(kinds=("image",))})
@@ -137,6 +137,7 @@ def test_a_date_before_what_readers_see_is_refused(
 ) -> None:
     """Published, it would take them back. A rollback takes them there on purpose."""
     monkeypatch.setattr(nightly, "outline_scorer", lambda _: SCORER)
+    monkeypatch.setattr(nightly, "carry_out", lambda *_: pytest.fail("it scores"))
     layout = Layout(str(tmp_path / "catalog"))
     manifest = tmp_path / "manifest.parquet"
     rows = [listed(number) for number in range(20)]
@@ -168,13 +169,53 @@ def test_a_date_before_what_readers_see_is_refused(
     roll_back(layout, None, "a test")
     with pytest.raises(NotPublishedError, match=r"2026-11-04.0 was rolled back, .* --set to=2026"):
         nightly.run_night(config("2026-11-04"))
+    record = read_bytes(layout.snapshot(fourth.id))
+    remove_files([layout.snapshot(fourth.id)])  # as the collection of garbage does in time
+    with pytest.raises(NotPublishedError, match=r"2026-11-04.0 was rolled back, .* run the next d"):
+        nightly.run_night(config("2026-11-04"))
+    write_bytes(layout.snapshot(fourth.id), record)
     third = published(early.date, open_snapshot(layout.root))
     assert third.record.parent == "2026-11-02.0"
     revised = published(early.date, third, revision=1)
-    remove_files([layout.snapshot(early)])  # as the collection of garbage does in time
+    remove_files([layout.snapshot(early)])
     again = nightly.run_night(config(early.date))
     assert (again.name, again.record.id) == ("standing", str(revised.id))
     roll_back(layout, "2026-11-04.0", "a test")
     assert nightly.run_night(config("2026-11-04")).name == "standing"
     with pytest.raises(EarlierDateError, match="2026-11-03 is refused"):
         nightly.run_night(config(early.date))
+
+
+def test_failures_are_tried_again_after_a_revision_was_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is not used again, whether its record still stands or is collected as garbage."""
+    monkeypatch.setattr(nightly, "outline_scorer", lambda _: SCORER)
+    replayed: list[Plan] = []
+    monkeypatch.setattr(nightly, "carry_out", lambda _, plan, *__: replayed.append(plan))
+    layout, run = Layout(str(tmp_path / "catalog")), RunId("2026-11-02")
+    pq.write_table(
+        pa.Table.from_pylist([listed(1), listed(2)], schema=MANIFEST), tmp_path / "m.parquet"
+    )
+    config = ReplayConfig(
+        catalog=layout.root,
+        manifest=str(tmp_path / "m.parquet"),
+        scorer="s3://runs/s",
+        logical_date=run.date,
+        buckets=2,
+    )
+    first = publish_night(make_plan(config, None, SCORER, run), layout, None)
+    for revision in (0, 1, 2, 3):
+        write_bytes(f"{layout.run(RunId(run.date, revision))}/report.html", b"told")
+    for revision in (1, 2):
+        nightly.replay(config)
+        made = replayed.pop()
+        assert (made.run, made.parent) == (f"{run.date}.{revision}", str(run))
+        publish_night(made, layout, first)
+        roll_back(layout, None, "a test")
+    remove_files([layout.snapshot(RunId(run.date, 2))])
+    nightly.replay(config)
+    assert replayed.pop().run == f"{run.date}.3"
+    fourth = publish_night(make_plan(config, first, SCORER, RunId(run.date, 3)), layout, first)
+    nightly.replay(config)  # and on from there
+    assert replayed.pop().parent == fourth.record.id

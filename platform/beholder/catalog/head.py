@@ -7,6 +7,7 @@ rollback is the second write alone.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import count
 
 from pydantic import ValidationError
 
@@ -86,17 +87,49 @@ def finish(layout: Layout, run: RunId, by: str) -> Record | None:
         StorageError: the storage can't be used.
     """
     record = find_record(layout, run)
+    head = read_head(layout)
+    if head is not None and str(run) in head.withdrawn:
+        remedy = f"to have it again, run jobs/rollback.py with --set to={run}"
+        if record is None:
+            remedy = "it has been collected as garbage since, run the next date"
+        raise NotPublishedError(
+            f"{run} was rolled back, and HEAD names {head.snapshot} ({head.reason}): {remedy}"
+        )
     if record is None:
         return None
-    head = read_head(layout)
-    if head is not None and record.id in head.withdrawn:
-        raise NotPublishedError(
-            f"{run} was rolled back, and HEAD names {head.snapshot} ({head.reason}): to have it "
-            f"again, run jobs/rollback.py with --set to={run}"
-        )
     if head is None or all(seen.id != record.id for seen in lineage(layout, head.snapshot)):
         _advance(layout, record, by)
     return record
+
+
+def next_revision(layout: Layout, live: Record, fingerprint: str) -> tuple[RunId, bool]:
+    """What a new revision of the date that readers see is called; one that was rolled back stays
+    rolled back, and its name is not used again.
+
+    Args:
+        layout: of the catalog.
+        live: what readers see.
+        fingerprint: of the revision's scorer.
+
+    Returns:
+        The name, and whether an earlier try has recorded it already: then :func:`finish` goes on.
+
+    Raises:
+        StorageError: the storage can't be used.
+    """
+    head = read_head(layout)
+    assert head is not None
+    seen = RunId.parse(live.id)
+    for revision in count(seen.revision + 1):
+        run = RunId(seen.date, revision)
+        if str(run) in head.withdrawn:
+            continue
+        record = find_record(layout, run)
+        if record is None:
+            return run, False
+        if (record.parent, record.fingerprint) == (live.id, fingerprint):
+            return run, True
+    raise AssertionError("revisions have no end")
 
 
 def roll_back(layout: Layout, to: str | None, by: str, reason: str = "rolled back") -> Head:

@@ -17,7 +17,7 @@ from beholder.catalog.audit import audit
 from beholder.catalog.config import NightlyConfig, ReplayConfig
 from beholder.catalog.current_scorer import settle_current, with_current_scorer
 from beholder.catalog.cut_short import cut_short
-from beholder.catalog.head import finish, publish, read_head
+from beholder.catalog.head import finish, next_revision, publish, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.ledger import Commit, read_chunk
@@ -178,8 +178,8 @@ def replay(config: ReplayConfig) -> Outcome:
         codes = list(config.codes)
         if standing.report is not None and standing.record.config.get("codes") == codes:
             return standing  # an earlier driver of this replay had left nothing else to do
-        run = RunId(parent.id.date, parent.id.revision + 1)
-        standing = _standing(night, layout, run, lease.holder)
+        run, recorded = next_revision(layout, parent.record, outline.file.fingerprint)
+        standing = _standing(night, layout, run, lease.holder) if recorded else None
         if standing is not None:
             return standing
         clock = _Clock()

@@ -8,19 +8,18 @@ the shadow lacks have no row in it: the next night finds them new and scores the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any, Literal
 
 from beholder.catalog.buckets import query
 from beholder.catalog.current_scorer import settle_current
 from beholder.catalog.drift import as_records, from_records, pool
-from beholder.catalog.head import finish, publish, read_head
+from beholder.catalog.head import finish, next_revision, publish, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.overlap import Coverage, Overlap, overlap
 from beholder.catalog.prepare import prepare
 from beholder.catalog.promotion_report import PAGE, PromotionConfig, criteria, write_promotion
-from beholder.catalog.record import CatalogError, File, Record, find_record, lineage
+from beholder.catalog.record import CatalogError, File, Record, lineage
 from beholder.catalog.snapshot import Snapshot, open_snapshot
 from beholder.evaluation.succession import Criterion
 from beholder.scoring import outline_scorer
@@ -75,7 +74,7 @@ def promote(config: PromotionConfig) -> Promotion:
         if live.record.fingerprint == fingerprint:
             settle_current(layout)
             return Promotion("standing", live.record.id)
-        run, recorded = _next(live, fingerprint)
+        run, recorded = next_revision(layout, live.record, fingerprint)
         report = layout.promotion(run, PAGE)
         if recorded:
             finish(layout, run, lease.holder)
@@ -92,21 +91,6 @@ def promote(config: PromotionConfig) -> Promotion:
             publish(layout, record, lease.holder)
         settle_current(layout)
     return Promotion("promoted", str(run), report=report)
-
-
-def _next(live: Snapshot, fingerprint: str) -> tuple[RunId, bool]:
-    """The promotion's revision, and whether an earlier try has recorded it already."""
-    head = read_head(live.layout)
-    assert head is not None
-    for revision in count(live.id.revision + 1):
-        run = RunId(live.id.date, revision)
-        record = find_record(live.layout, run)
-        if record is None:
-            return run, False
-        ours = (record.parent, record.fingerprint) == (live.record.id, fingerprint)
-        if ours and record.id not in head.withdrawn:
-            return run, True
-    raise AssertionError("revisions have no end")
 
 
 def _shadow(layout: Layout, live: Snapshot, fingerprint: str) -> Snapshot:
