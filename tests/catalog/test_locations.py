@@ -1,5 +1,7 @@
 """Locations are said in full, wherever a config has one."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import TypeAdapter
 
@@ -10,8 +12,9 @@ from beholder.catalog.locations import Location
 from beholder.catalog.manifest_pass import ManifestPassConfig
 from beholder.catalog.promotion_report import PromotionConfig
 from beholder.catalog.ranks import RankConfig
-from beholder.config import JobConfig, validate_config
+from beholder.config import JobConfig, load_config, validate_config
 from beholder.errors import ConfigError
+from beholder.training.config import TrainConfig
 
 NIGHT = {
     "catalog": "s3://b/catalog",
@@ -62,6 +65,14 @@ def test_every_config_asks_for_them(
     for key in keys:
         with pytest.raises(ConfigError, match=f"{key}.*'build/x' is relative"):
             validate_config(model, given | {key: "build/x"}, "config")
+
+
+def test_a_training_run_is_not_kept_below_a_working_folder(project: Path) -> None:
+    """Nor would its end be measured, whose scores are a pass as above."""
+    shipped = project / "configs" / "train" / "onealign_pocket.yaml"
+    load_config(TrainConfig, shipped, ["storage=/runs"])
+    with pytest.raises(ConfigError, match=r"storage.*'build/x' is relative"):
+        load_config(TrainConfig, shipped, ["storage=build/x"])
 
 
 def test_inner_ones_too() -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from beholder.catalog.locations import Location
 from beholder.config import JobConfig
 from beholder.conversations import PROMPTS
 from beholder.training.learning_config import (
@@ -27,7 +28,7 @@ class TrainConfig(JobConfig):
     """One training run of one scorer on one mix."""
 
     name: FolderName = Field(description="name of the run's folder")
-    storage: str = Field(description="URI under which the run's folder is made")
+    storage: Location = Field(description="URI under which the run's folder is made")
     seed: int = Field(
         0, ge=0, lt=2**32, description="of order, initialisation, dropout and paraphrases"
     )
