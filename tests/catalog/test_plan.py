@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 
-from beholder.catalog import manifest_files
+from beholder.catalog import manifest_files, patience
 from beholder.catalog import plan as planning
 from beholder.catalog import survey as survey_module
 from beholder.catalog.buckets import bucket_numbers
@@ -29,7 +30,7 @@ from beholder.catalog.scoring_pass import read_planned
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, PLANNED
 from beholder.items import FailureCode, ManifestError
 from beholder.media.conditional import create
-from beholder.media.storage import write_bytes
+from beholder.media.storage import StorageError, write_bytes
 
 from .plan_model import (
     NOON,
@@ -425,7 +426,9 @@ def test_a_damaged_plan_is_refused(night: Night) -> None:
     assert "no plan of this version" in again(night)
 
 
-def test_a_plan_that_was_damaged_says_what_to_do_and_that_works(night: Night) -> None:
+def test_a_plan_that_was_damaged_says_what_to_do_and_that_works(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut off, or with one bit turned around that no decoder minds."""
     rows = [said(f"{n:02d}", age=n) for n in range(9)]
     plan = night.plan(rows)
@@ -452,6 +455,15 @@ def test_a_plan_that_was_damaged_says_what_to_do_and_that_works(night: Night) ->
         read_planned(layout, other)
     with pytest.raises(DamagedPlanError, match=remedy):
         read_planned(layout, other._replace(group=9))
+
+    def expired(*_: object) -> None:
+        answer = {"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        raise StorageError("the keys have expired") from ClientError(answer, "GetObject")
+
+    with monkeypatch.context() as patch:  # is no reason to remove anything
+        patch.setattr(patience.PatientFile, "read", expired)
+        with pytest.raises(StorageError, match="the keys have expired"):
+            list(read_rows(layout, plan.files))
 
     name = Path(layout.plan(RUN))
     name.write_bytes(name.read_bytes()[:-9])

@@ -17,7 +17,7 @@ from beholder.catalog.patience import PatientFile, patiently, trouble
 from beholder.catalog.record import Stored
 from beholder.catalog.tables import PLANNED
 from beholder.errors import UserError
-from beholder.media.storage import StorageError, Trouble, explained, write_bytes
+from beholder.media.storage import StorageError, Trouble, write_bytes
 
 FILE_CHUNKS = 128
 """Chunks a file: whoever reads one chunk reads the file's footer first, about 1 kB a chunk."""
@@ -76,15 +76,14 @@ def plan_parquet(uri: str) -> Iterator[pq.ParquetFile]:
     try:
         with (
             PatientFile(uri) as file,
-            explained(uri),
             pq.ParquetFile(file, page_checksum_verification=True) as parquet,
         ):
             yield parquet
-    except StorageError as error:
-        if trouble(error) not in (Trouble.OTHER, Trouble.OBJECT_MISSING):
+    except StorageError as error:  # what the store says of itself is no damage
+        if trouble(error) is not Trouble.OBJECT_MISSING:
             raise
         raise damaged(uri, error.__cause__) from error
-    except (pa.ArrowException, IndexError) as error:
+    except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         raise damaged(uri, error) from error
 
 
