@@ -1,7 +1,8 @@
 """What it takes to let readers see a new scorer's scores: jobs/promote_scorer.py, but for Ray.
 
 ``python jobs/bench.py promote``. A catalog and a shadow of all but one in two hundred of its items
-are drawn on a disk, as nights write them; the promotion of it is
+are drawn on a disk, as nights write them; of at most a million the scores are compared, so that a
+million takes less in a large catalog. The promotion of it is
 :func:`beholder.catalog.promotion.promote`, in a process of its own.
 """
 
