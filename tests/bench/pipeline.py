@@ -254,7 +254,7 @@ def processes(roots: tuple[int, ...]) -> Counter[str]:
             kind = name
             if "beholder.media.decoder" in line:
                 kind = "decoder"
-            elif stage := re.search(r"(Decode|Score)Chunk", line):
+            elif stage := re.search(r"(Decode|Score)(?:Chunk|Batch)", line):
                 kind = f"{stage[1].lower()} actor"
             spent[kind] += times.user + times.system
     spent["driver"] = time.process_time()

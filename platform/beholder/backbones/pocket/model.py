@@ -28,6 +28,7 @@ from beholder.backbones.contract import (
     Read,
 )
 from beholder.backbones.pocket import tower
+from beholder.backbones.pocket.fast import few_at_a_time
 from beholder.backbones.pocket.preprocess import PocketText
 from beholder.backbones.pocket.spec import make_spec
 from beholder.backbones.vocabulary import append_mean_rows, lacking_words, with_words
@@ -202,12 +203,15 @@ class Pocket(Backbone):
 
     def vision(self, pixels: Tensor) -> Tensor:
         """uint8 (F, S, S, 3) to statistics (F, W); always in inference mode, it is frozen."""
+        with torch.no_grad():
+            return few_at_a_time(self._look, pixels)
+
+    def _look(self, pixels: Tensor) -> Tensor:
         spec = self.spec.pixels
         mean = torch.tensor(spec.mean, device=pixels.device)
         std = torch.tensor(spec.std, device=pixels.device)
         x = ((pixels / 255 - mean) / std).to(self.lm_head.weight.dtype)
-        with torch.no_grad():
-            return self.tower(x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
+        return self.tower(x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
 
     def project(self, states: Tensor, shapes: Sequence[MediaShape]) -> MediaFeatures:
         """See :class:`beholder.backbones.Backbone`."""
