@@ -32,6 +32,8 @@ MEMORY_LIMIT = "256MB"
 """A bucket needs less; what sorts a whole catalog goes through scratch disk, however large, so that
 a night's memory doesn't grow with it."""
 THREADS = 2
+_SMALLER = pa.ipc.IpcWriteOptions(compression="lz4")
+"""Of spills: a whole catalog's would be written faster than a disk takes it, and readers wait."""
 
 
 def query(sql: str, **tables: pa.Table) -> pa.Table:
@@ -157,7 +159,7 @@ class Buckets:
         numbers = bucket_numbers(table[self._key], self.buckets)
         path = self._folder / f"{len(self._spills):06d}.arrow"
         places: dict[int, int] = {}
-        with pa.ipc.new_file(str(path), table.schema) as writer:
+        with pa.ipc.new_file(str(path), table.schema, options=_SMALLER) as writer:
             for bucket, rows in split(table, numbers):
                 places[bucket] = len(places)
                 self._counts[bucket] += rows.num_rows
