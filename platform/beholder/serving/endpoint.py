@@ -60,6 +60,7 @@ def make_endpoint(
         title="Beholder",
         summary="Rates pictures and videos as people do, with distributions.",
         description=DESCRIPTION,
+        telemetry={"tracing": False},  # it would begin a trace of its own beside Serve's
     )
     guarded = APIRouter(
         dependencies=[Security(bearer)] if config.key_hashes else [],
