@@ -105,7 +105,7 @@ def url(
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    limits = {"max_items": 8, "request_s": 5, "timeout_s": 2}
+    limits = {"max_items": 8, "request_s": 10, "timeout_s": 3, "fetch_s": 2, "stall_s": 1}
     with serve_run({"scorer": str(folder), **limits}, controller=tracing) as here:
         yield here
 
@@ -193,6 +193,14 @@ def test_no_hostile_body_is_the_servers_or_the_proxys_fault(url: str, path: str)
         status = said.partition(b"\r\n")[0].split()[1]
         assert status in (b"200", b"400", b"413", b"415"), (said[:300], body.content[:80])
         assert b"X-Request-ID" in said or b"x-request-id" in said, "it is the endpoint's answer"
+
+
+@pytest.mark.parametrize("words", SILENT.values(), ids=SILENT.keys())
+def test_who_says_no_more_is_told_so(url: str, words: bytes) -> None:
+    begun = time.monotonic()
+    said = say(url, words, close=False)
+    assert b" 408 " in said and b"no byte of the body came for 1 s" in said
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("words", [*SILENT.values(), *WRONG.values()], ids=[*SILENT, *WRONG])
