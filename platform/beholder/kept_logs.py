@@ -8,6 +8,8 @@ from pathlib import Path
 LAST_BYTES = 5 * 2**20
 """Of the end of each log."""
 ALL_BYTES = 50 * 2**20
+ROTATION = {"RAY_ROTATION_MAX_BYTES": str(LAST_BYTES), "RAY_ROTATION_BACKUP_COUNT": "1"}
+"""Environment of a Ray whose logs are kept: without it those of its workers grow for ever."""
 
 
 def logs_folder(port: int) -> Path:

@@ -33,7 +33,7 @@ import botocore.session
 import psutil
 
 from beholder.errors import UserError
-from beholder.kept_logs import keep_logs
+from beholder.kept_logs import ROTATION, keep_logs
 
 HOST = "127.0.0.1"
 MARK = "BEHOLDER_STACK"
@@ -465,7 +465,7 @@ class RayCluster(_Stack):
         command += [f"--{flag}={value}" for flag, value in flags.items()]
         path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         secret = {k: v for k, v in self.environment().items() if k not in _ELSEWHERE}
-        environment = {**secret, "PATH": path}
+        environment = {**secret, "PATH": path, **(ROTATION if self._logs else {})}
         # Terminated, it ends its children too.
         self._service = _Service(command, folder / "start.log", environment, signal.SIGTERM)
         self._service.wait_until(lambda: self._serves(agent), 120, "Ray")
