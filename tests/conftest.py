@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 # Set before anything imports torch, whose threads otherwise fight over two cores, or Ray, which
@@ -80,15 +81,20 @@ def serve_run(
 ) -> Served:
     """``with serve_run(args, Engine={...}) as url``: ``serve run`` with the shipped config.
 
-    ``args`` change the application's, keywords a deployment's options. With the ``port`` of an
-    application that runs, that one is updated.
+    ``args`` change the application's, ``controller`` the environment of Serve's own processes,
+    keywords a deployment's options. With the ``port`` of an application that runs, that one is
+    updated.
     """
 
     @contextmanager
     def run(
-        args: Mapping[str, Any], port: int | None = None, **deployments: Mapping[str, Any]
+        args: Mapping[str, Any],
+        port: int | None = None,
+        controller: Mapping[str, str] = MappingProxyType({}),
+        **deployments: Mapping[str, Any],
     ) -> Iterator[str]:
         config = yaml.safe_load((project / "serve_apps" / "local.yaml").read_text())
+        config["controller_options"]["runtime_env"]["env_vars"] |= controller
         (application,) = config["applications"]
         application["args"] |= args
         for deployment in application["deployments"]:

@@ -126,22 +126,28 @@ def serve(
     ] = 8000,
 ) -> None:
     """Serves a scorer and its web page on this machine until Ctrl-C, on a Ray of its own."""
+    from beholder.kept_logs import logs_folder
     from beholder.local_stack import RayCluster, require_free
 
     outline_scorer(scorer)  # a wrong folder is said before anything starts
     require_free(port, "the endpoint")
     _end_on_sigterm()
+    logs = logs_folder(port)
     print(f"starting Ray and loading {scorer} ...", file=sys.stderr)
-    with RayCluster(num_cpus=4, object_store_gib=0.5) as ray:
+    print(f"when it ends, the last of its logs are in {logs}", file=sys.stderr)
+    with RayCluster(num_cpus=4, object_store_gib=0.5, logs=logs) as ray:
         os.environ.update(ray.environment())
         from beholder.serving.config import ServeConfig
         from beholder.serving.local import serving  # Ray reads the environment when imported
 
         folder = scorer if "://" in scorer else str(Path(scorer).resolve())
-        with suppress(KeyboardInterrupt), serving(ServeConfig(scorer=folder), port) as url:
-            _end_on_sigterm()  # Ray has put its own handler there
-            print(f"open {url} (Ctrl-C here ends it)", flush=True)
-            signal.pause()
+        try:
+            with suppress(KeyboardInterrupt), serving(ServeConfig(scorer=folder), port) as url:
+                _end_on_sigterm()  # Ray has put its own handler there
+                print(f"open {url} (Ctrl-C here ends it)", flush=True)
+                signal.pause()
+        except RuntimeError as error:
+            raise UserError(f"the endpoint did not start, {logs} says why: {error}") from error
 
 
 @app.command()

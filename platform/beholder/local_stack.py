@@ -33,6 +33,7 @@ import botocore.session
 import psutil
 
 from beholder.errors import UserError
+from beholder.kept_logs import ROTATION, keep_logs
 
 HOST = "127.0.0.1"
 MARK = "BEHOLDER_STACK"
@@ -217,7 +218,11 @@ class _Stack:
                 service.stop(self._grace_s)
         finally:
             if folder is not None:
+                self._leave(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _leave(self, folder: Path) -> None:
+        """Takes what shall stay out of the folder before it is deleted."""
 
     @property
     def pid(self) -> int:
@@ -378,6 +383,8 @@ class RayCluster(_Stack):
         token: that clients must show; None generates one. Ray reads RAY_AUTH_MODE and
             RAY_AUTH_TOKEN when it is imported: a process that imported it before must choose
             the token itself, and set them, earlier.
+        logs: folder in which the ends of its logs are kept when it ends, in place of what was
+            there; None keeps none.
 
     Attributes:
         address: of the GCS, ``127.0.0.1:PORT``: for ``RAY_ADDRESS`` and ``ray.init``.
@@ -397,6 +404,7 @@ class RayCluster(_Stack):
         object_store_gib: float = 0.5,
         dashboard_port: int | None = None,
         token: str | None = None,
+        logs: Path | None = None,
     ) -> None:
         self.address = ""
         self.dashboard = ""
@@ -404,6 +412,11 @@ class RayCluster(_Stack):
         self._num_cpus = num_cpus
         self._object_store_gib = object_store_gib
         self._dashboard_port = dashboard_port
+        self._logs = logs
+
+    def _leave(self, folder: Path) -> None:
+        if self._logs is not None:
+            keep_logs(folder, self._logs)
 
     def environment(self) -> dict[str, str]:
         """What a process needs to reach it, as driver and as submitter of jobs."""
@@ -452,7 +465,7 @@ class RayCluster(_Stack):
         command += [f"--{flag}={value}" for flag, value in flags.items()]
         path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         secret = {k: v for k, v in self.environment().items() if k not in _ELSEWHERE}
-        environment = {**secret, "PATH": path}
+        environment = {**secret, "PATH": path, **(ROTATION if self._logs else {})}
         # Terminated, it ends its children too.
         self._service = _Service(command, folder / "start.log", environment, signal.SIGTERM)
         self._service.wait_until(lambda: self._serves(agent), 120, "Ray")

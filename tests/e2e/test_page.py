@@ -114,9 +114,10 @@ def url(small_scorer: Scorer, project: Path, tmp_path_factory) -> Iterator[str]:
         port = probe.getsockname()[1]
     beholder = str(Path(sys.executable).with_name("beholder"))
     command = [beholder, "serve", "--scorer", str(folder / "scorer"), "--port", str(port)]
+    environment = os.environ | {"XDG_STATE_HOME": str(folder)}  # its logs are kept there
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=project
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=project, env=environment
         )
         try:
             assert process.stdout is not None

@@ -159,6 +159,7 @@ def test_overload_is_answered_by_200_and_429_only(
     serve_run: Callable, scorer_folder: str, small_scorer: Scorer, photos: dict[str, bytes]
 ) -> None:
     args = {"scorer": scorer_folder, "request_s": REQUEST_S, "max_queue_frames": 64}
+    args |= {"timeout_s": REQUEST_S / 3, "fetch_s": REQUEST_S / 6}
 
     async def body(url: str) -> None:
         calm = Load(url, small_scorer, photos, PER_REQUEST)

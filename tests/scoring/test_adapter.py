@@ -1,6 +1,7 @@
 """An adapter's scorer is the merged one, at the memory of its adapted layers."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from beholder.local_stack import ObjectStore
 from beholder.media.storage import copy_tree
 from beholder.readouts import make_readout
-from beholder.scoring import Scorer, ScorerError, TaskSpec, load_adapter
+from beholder.scoring import Scorer, ScorerError, TaskSpec, check_base, load_adapter
 from beholder.scoring.adapter import DOWN, FACTORS, UP, merged, save_adapter
 
 TASKS = {"quality": TaskSpec(kinds=("image",), scale=(1, 5))}
@@ -88,6 +89,42 @@ def test_it_goes_over_its_own_base_alone(small_scorer: Scorer, tmp_path: Path) -
         ScorerError, match=f"other weights than those of scorer {other.fingerprint}"
     ):
         load_adapter(other, str(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_another_base_is_told_without_its_weights(
+    small_scorer: Scorer, s3: ObjectStore, tmp_path: Path, where: str
+) -> None:
+    written(small_scorer, 0, tmp_path / "adapter")
+    small_scorer.save(tmp_path / "base")
+    other, _ = tuned(small_scorer, 1)
+    other.save(tmp_path / "other")
+    # The same but for what the adapter replaces whole.
+    alike = copy.deepcopy(small_scorer.backbone)
+    alike.state_dict()["abstractor.stages.0.weight"] += 1
+    Scorer(alike, small_scorer.readout, TASKS, small_scorer.prompt).save(tmp_path / "alike")
+    root = str(tmp_path)
+    if where == "s3":
+        root = f"s3://{s3.bucket}/bases"
+        copy_tree(tmp_path, root)
+    for base in ("base", "alike"):
+        check_base(f"{root}/adapter/", f"{root}/{base}/", "base")
+    with pytest.raises(ScorerError, match=r"adapter: it was trained over other .* scorer other:"):
+        check_base(f"{root}/adapter", f"{root}/other", "other")
+
+
+def test_an_adapter_without_heads_and_a_damaged_base(small_scorer: Scorer, tmp_path: Path) -> None:
+    written(small_scorer, 0, tmp_path / "adapter")
+    small_scorer.save(tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ScorerError, match=r"base/model.safetensors' is damaged, copy it again"):
+        check_base(str(tmp_path / "adapter"), str(tmp_path / "base"), "base")
+    file = tmp_path / "adapter" / "adapter.json"
+    told = json.loads(file.read_text())
+    del told["heads"]
+    file.write_text(json.dumps(told))
+    check_base(str(tmp_path / "adapter"), str(tmp_path / "base"), "base")
+    assert load_adapter(small_scorer, str(tmp_path / "adapter")), "it is told by all weights"
 
 
 def test_what_is_not_whole_is_refused(small_scorer: Scorer, tmp_path: Path) -> None:

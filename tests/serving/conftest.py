@@ -81,6 +81,9 @@ def endpoint(small_scorer: Scorer, decoders: DecoderPool) -> Endpoint:
     """``endpoint(**config)`` gives the application; its ``state.service`` is what it asks."""
 
     def make(**config: Any) -> FastAPI:
+        if "request_s" in config:  # in proportion, as a config asks for
+            parts = {"timeout_s": config["request_s"] / 3, "fetch_s": config["request_s"] / 6}
+            config = {**parts, **config}
         settings = validate_config(ServeConfig, {"scorer": "none", **config}, "serve config")
         pixels = small_scorer.backbone.spec.pixels
         stage = Stage(pixels, settings.limits(), decoders, sources_of(settings).fetch)

@@ -111,3 +111,25 @@ def test_whole_scorers_and_adapters_are_not_taken_for_each_other(
     ):
         with pytest.raises(ScorerError, match=said):
             build(validate_config(ServeConfig, args, "serve config"))
+
+
+def test_an_adapter_of_another_base_is_refused_before_replicas_start(
+    small_scorer: Scorer, other: Scorer, tmp_path: Path
+) -> None:
+    small_scorer.save(tmp_path / "one")
+    other.save(tmp_path / "other")
+    save_adapter(other, small_scorer.backbone.state_dict(), {}, 1.0, tmp_path / "adapter")
+    # What is replaced whole may be anything, so this one leaves a part of the base alone.
+    kept = small_scorer.backbone.state_dict()
+    half = copy.deepcopy(other)
+    for name, tensor in half.backbone.state_dict().items():
+        if name.startswith("abstractor"):
+            tensor.copy_(kept[name])
+    save_adapter(half, kept, {}, 1.0, tmp_path / "half")
+    for base, adapter in (("one", "adapter"), ("one", "half"), ("other", "adapter")):
+        args = {"scorer": str(tmp_path / base), "adapters": {"a": str(tmp_path / adapter)}}
+        build(validate_config(ServeConfig, args, "serve config"))
+    args = {"scorer": str(tmp_path / "other"), "adapters": {"a": str(tmp_path / "half")}}
+    said = rf"half: it was trained over other weights than those of scorer {other.fingerprint}"
+    with pytest.raises(ScorerError, match=said):
+        build(validate_config(ServeConfig, args, "serve config"))

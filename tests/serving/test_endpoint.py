@@ -206,6 +206,12 @@ def test_an_item_that_is_none_refuses_the_request(
         ("allowed_buckets", ["s3://media"], "allowed_buckets"),
         ("allowed_buckets", ["media/"], "allowed_buckets"),
         ("max_pixels", 200_000_000, "max_pixels"),
+        (
+            "timeout_s",
+            60,
+            r"an item may take 90 s, 3 times fetch_s \(10\) and timeout_s \(60\), and",
+        ),
+        ("fetch_s", 20, r"only request_s \(60\), .*: give request_s more, or the two less"),
     ],
 )
 def test_a_config_that_allows_nothing_sensible_is_refused(

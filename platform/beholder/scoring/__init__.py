@@ -10,7 +10,13 @@ from beholder.scoring.folder import (
 )
 from beholder.scoring.panel import PanelCheck, check_panel
 from beholder.scoring.scorer import Scorer
-from beholder.scoring.store import ScorerOutline, load_adapter, load_scorer, outline_scorer
+from beholder.scoring.store import (
+    ScorerOutline,
+    check_base,
+    load_adapter,
+    load_scorer,
+    outline_scorer,
+)
 
 __all__ = [
     "SCORER_VERSION",
@@ -20,6 +26,7 @@ __all__ = [
     "ScorerFile",
     "ScorerOutline",
     "TaskSpec",
+    "check_base",
     "check_panel",
     "check_tasks",
     "load_adapter",

@@ -27,10 +27,15 @@ from beholder.backbones.loading import (
 )
 from beholder.scoring.fingerprint import weights_hash
 from beholder.scoring.folder import ADAPTER, ScorerError, read_scorer_file
+from beholder.scoring.heads import head_of, heads_hash
 from beholder.scoring.scorer import Scorer, save_tensors
 
 FACTORS = "adapter.safetensors"
 DOWN, UP = ".lora_A", ".lora_B"
+OTHER_BASE = (
+    "it was trained over other weights than those of scorer {}: give it the scorer that its "
+    "training started from"
+)
 
 
 class AdapterFile(BaseModel):
@@ -41,6 +46,8 @@ class AdapterFile(BaseModel):
             adapter doesn't replace whole, in the scorer's dtype.
         scaling: alpha / rank.
         sha256: of ``adapter.safetensors``.
+        heads: :func:`~beholder.scoring.heads.heads_hash` over the same weights of the base, by
+            which another is refused before it is loaded; empty in older files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +55,7 @@ class AdapterFile(BaseModel):
     base: str
     scaling: float
     sha256: str
+    heads: str = ""
 
 
 def merged(weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
@@ -88,7 +96,12 @@ def save_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors({**factors, **whole}, folder / FACTORS)
     kept = {name: tensor for name, tensor in base.items() if name not in whole}
-    about = AdapterFile(base=weights_hash(kept), scaling=scaling, sha256=_sha256(folder / FACTORS))
+    about = AdapterFile(
+        base=weights_hash(kept),
+        scaling=scaling,
+        sha256=_sha256(folder / FACTORS),
+        heads=heads_hash({name: head_of(tensor) for name, tensor in kept.items()}),
+    )
     (folder / ADAPTER).write_text(about.model_dump_json(indent=2), "utf-8")
     scorer.save_around(folder)
 
@@ -158,10 +171,7 @@ def _fill(
     whole = {n: tensor for n, tensor in tensors.items() if not n.endswith((DOWN, UP))}
     kept = {name: tensor for name, tensor in given.items() if name not in whole}
     if weights_hash(kept) != about.base:
-        raise ValueError(
-            f"it was trained over other weights than those of scorer {base.fingerprint}: give it "
-            "the scorer that its training started from"
-        )
+        raise ValueError(OTHER_BASE.format(base.fingerprint))
     device = next(base.backbone.parameters()).device
     state = {name: tensor.to(device) for name, tensor in whole.items()} | kept
     for name in adapted:

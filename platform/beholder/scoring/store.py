@@ -9,8 +9,8 @@ from pathlib import Path
 
 from beholder.backbones.loading import make_backbone, unallocated
 from beholder.media.pixels import PixelSpec
-from beholder.media.storage import fetch_tree, list_files, open_filesystem
-from beholder.scoring.adapter import over
+from beholder.media.storage import fetch_tree, list_files, open_filesystem, read_bytes
+from beholder.scoring.adapter import FACTORS, OTHER_BASE, AdapterFile, over
 from beholder.scoring.folder import (
     ADAPTER,
     ScorerError,
@@ -18,6 +18,7 @@ from beholder.scoring.folder import (
     check_names,
     read_scorer_file,
 )
+from beholder.scoring.heads import heads_hash, names_in, read_heads
 from beholder.scoring.scorer import Scorer
 
 WEIGHTS = ".safetensors"
@@ -56,6 +57,33 @@ def load_adapter(base: Scorer, uri: str) -> Scorer:
     """
     with _local(uri, weights=True) as folder:
         return over(base, folder)
+
+
+def check_base(adapter: str, base: str, fingerprint: str) -> None:
+    """Refuses an adapter of other weights by what can be told without fetching them.
+
+    Loading it compares all of the weights; adapters of older releases are told then only.
+
+    Args:
+        adapter: URI or path of its folder.
+        base: of the scorer's that it shall go over.
+        fingerprint: that scorer's, for the message.
+
+    Raises:
+        ScorerError: it was trained over other weights, or a file is damaged.
+        StorageError: the storage can't be used, or lacks a file.
+    """
+    adapter = adapter.rstrip("/")
+    try:
+        about = AdapterFile.model_validate_json(read_bytes(f"{adapter}/{ADAPTER}"))
+        if not about.heads:
+            return
+        replaced = names_in(f"{adapter}/{FACTORS}")
+        kept = {name: head for name, head in read_heads(base).items() if name not in replaced}
+        if heads_hash(kept) != about.heads:
+            raise ValueError(OTHER_BASE.format(fingerprint))
+    except (ValueError, KeyError) as error:
+        raise ScorerError(f"adapter folder {adapter}: {error}") from error
 
 
 def outline_scorer(uri: str, adapter: bool = False) -> ScorerOutline:

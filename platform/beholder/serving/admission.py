@@ -1,5 +1,6 @@
 """Who is let in: a bound on frames and bytes, asked before a body is read and while it is."""
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -124,11 +125,19 @@ class Place:
         """
         self._admission.hold(self, size)
 
-    def reading(self, request: Request) -> Request:
-        """The request, whose body this place holds as it is read; reading may raise 429."""
+    def reading(self, request: Request, stall_s: float) -> Request:
+        """The request, whose body this place holds as it is read.
+
+        Reading raises 429 for what doesn't fit, and 408 where no byte comes for ``stall_s``.
+        """
 
         async def held() -> Message:
-            message = await request.receive()
+            try:
+                async with asyncio.timeout(stall_s):
+                    message = await request.receive()
+            except TimeoutError:
+                stalled = f"no byte of the body came for {stall_s:g} s: send it without a pause"
+                raise RequestError(408, stalled) from None
             self.hold(len(message.get("body", b"")))
             return message
 

@@ -24,7 +24,14 @@ from beholder.media.pixels import PixelSpec
 from beholder.media.pool import DecoderPool
 from beholder.media.remote import RemoteClient
 from beholder.media.stage import Stage, Staged
-from beholder.scoring import Scorer, ScorerOutline, load_adapter, load_scorer, outline_scorer
+from beholder.scoring import (
+    Scorer,
+    ScorerOutline,
+    check_base,
+    load_adapter,
+    load_scorer,
+    outline_scorer,
+)
 from beholder.serving import keys
 from beholder.serving.batching import FrameBatcher
 from beholder.serving.config import ServeConfig
@@ -223,17 +230,18 @@ def build(config: ServeConfig) -> serve.Application:
     API keys are known by ``key_hashes`` and the environment variable ``BEHOLDER_KEY_HASHES``.
 
     Raises:
-        ScorerError: the scorer's folder is not usable; checked here, not on a replica.
+        ScorerError: the scorer's folder is not usable, or an adapter is of other weights; checked
+            here, not on a replica.
         ConfigError: the environment variable holds something else than hashes, or an adapter or
             the candidate wants other pixels than the scorer.
     """
     outline = outline_scorer(config.scorer)
     hashes = keys.known_hashes(config.key_hashes, os.environ.get(keys.ENVIRONMENT, ""))
     settings = config.model_copy(update={"key_hashes": hashes}).model_dump(mode="json")
-    adapters = {
-        name: about_file(_alike(uri, outline, "adapter").file)
-        for name, uri in config.adapters.items()
-    }
+    adapters = {}
+    for name, uri in config.adapters.items():
+        adapters[name] = about_file(_alike(uri, outline, "adapter").file)
+        check_base(uri, config.scorer, outline.file.fingerprint)
     on_gpu = int(config.device.startswith("cuda"))
     preprocess = Preprocess.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": config.decoders}

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from beholder.config import JobConfig
 from beholder.evaluation.succession import SuccessionConfig
+from beholder.items import RETRY, FailureCode
 from beholder.media.limits import PILLOW_BOMB_PIXELS, Limits
 from beholder.media.remote import RemoteHost
 from beholder.serving.keys import check_hashes
@@ -64,6 +65,12 @@ class ServeConfig(JobConfig):
     request_s: float = Field(
         60.0, gt=0, description="seconds from a request's first byte, after which it is given up"
     )
+    stall_s: float = Field(
+        10.0,
+        gt=0,
+        description="seconds without a byte of its body, after which a request is given up: its "
+        "bytes count in max_queue_bytes",
+    )
     max_queue_frames: int = Field(
         512,
         ge=1,
@@ -83,7 +90,7 @@ class ServeConfig(JobConfig):
     )
     max_seconds: float = Field(120.0, gt=0, description="longest video, seconds")
     timeout_s: float = Field(
-        60.0, gt=0, description="seconds of decoding after which an item is given up"
+        20.0, gt=0, description="seconds of decoding after which an item is given up"
     )
     fetch_s: float = Field(
         10.0, gt=0, description="seconds of fetching a URI from a host; tried three times"
@@ -119,6 +126,19 @@ class ServeConfig(JobConfig):
             raise ValueError(
                 f"max_queue_bytes is {self.max_queue_bytes}, which is less than one body may have "
                 f"(max_body_bytes, {self.max_body_bytes}): give at least that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _time_for_neighbours(self) -> "ServeConfig":
+        tries = RETRY[FailureCode.FETCH_TIMEOUT].attempts
+        longest = tries * self.fetch_s + self.timeout_s
+        if longest >= self.request_s:
+            raise ValueError(
+                f"an item may take {longest:g} s, {tries} times fetch_s ({self.fetch_s:g}) and "
+                f"timeout_s ({self.timeout_s:g}), and its request only request_s "
+                f"({self.request_s:g}), so that one that hangs would cost the others their "
+                "answers: give request_s more, or the two less"
             )
         return self
 

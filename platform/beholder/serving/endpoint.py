@@ -60,6 +60,7 @@ def make_endpoint(
         title="Beholder",
         summary="Rates pictures and videos as people do, with distributions.",
         description=DESCRIPTION,
+        telemetry={"tracing": False},  # it would begin a trace of its own beside Serve's
     )
     guarded = APIRouter(
         dependencies=[Security(bearer)] if config.key_hashes else [],
@@ -67,7 +68,7 @@ def make_endpoint(
     )
     add_score_routes(guarded, routes, config)
     catalog = CatalogScores(config.catalog, config.catalog_refresh_s) if config.catalog else None
-    add_rank_routes(guarded, routes, catalog, config.max_candidates, config.max_items)
+    add_rank_routes(guarded, routes, catalog, config)
     api.include_router(guarded)
     add_readiness(api, routes)
     add_page(api)
@@ -201,7 +202,8 @@ class Endpoint:
         begun = time.monotonic()
         with self.admitted(request) as place:
             async with self.until(begun, 408, "the body did not arrive"):
-                wanted = await read_request(place.reading(request), self._config.max_items)
+                arriving = place.reading(request, self._config.stall_s)
+                wanted = await read_request(arriving, self._config.max_items)
             note(items=len(wanted.items), read_s=time.monotonic() - begun)
             self._metrics.stages({"read": time.monotonic() - begun})
             async with self.until(begun, 504, "the items were not scored"):

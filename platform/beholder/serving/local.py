@@ -11,6 +11,8 @@ from beholder.serving.app import build
 from beholder.serving.config import ServeConfig
 
 HOST = "127.0.0.1"
+PROXIES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "beholder.serving.proxy:middlewares"}
+"""Environment of Serve's proxies."""
 
 
 @contextmanager
@@ -34,7 +36,10 @@ def serving(config: ServeConfig, port: int) -> Iterator[str]:
     ray.init(logging_level=logging.ERROR, log_to_driver=False)
     try:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(http_options={"host": HOST, "port": port})
+        serve.start(
+            http_options={"host": HOST, "port": port},
+            controller_options={"runtime_env": {"env_vars": PROXIES}},
+        )
         serve.run(application, name="score", route_prefix="/")
         yield f"http://{HOST}:{port}/"
     finally:

@@ -31,6 +31,12 @@ def request_id() -> str:
     return _request_id.get()
 
 
+def known_id(told: str) -> str:
+    """The id of a request that came with this one: its first 64 printable characters, or made."""
+    one = "".join(c for c in told if c.isascii() and c.isprintable()).strip()[:MAX_ID].strip()
+    return one or uuid.uuid4().hex
+
+
 def note(**fields: Any) -> None:
     """Adds fields to the request's line in the log."""
     _notes.get().update(fields)
@@ -44,8 +50,8 @@ def problem(status: int, message: str, headers: Mapping[str, str] | None = None)
 class Observed:
     """ASGI middleware: outermost, so that refusals of the other guards are seen as well.
 
-    The id is ``X-Request-ID``'s first 64 printable characters, or made. Log lines of all processes
-    that a request passes carry it, and Ray's own traces and logs do.
+    Log lines of all processes that a request passes carry its id (:func:`known_id`), and Serve's
+    own traces and logs do.
 
     Args:
         app: what it is around.
@@ -63,9 +69,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("x-request-id", "")
-        one = "".join(c for c in told if c.isascii() and c.isprintable())[:MAX_ID].strip()
-        one = one or uuid.uuid4().hex
+        one = known_id(Headers(scope=scope).get("x-request-id", ""))
         _request_id.set(one)
         notes: dict[str, Any] = {}
         _notes.set(notes)

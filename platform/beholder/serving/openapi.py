@@ -28,7 +28,7 @@ harms no other. Each answer has the id in `X-Request-ID`, too: your own, if you 
 MEANINGS = {
     400: "The request can't be understood, or asks for what isn't there.",
     401: "It came without a valid API key.",
-    408: "Its body did not arrive within request_s.",
+    408: "Its body did not arrive within request_s, or stood still on the way.",
     413: "Its body or the number of things in it is above the limits in /v1/scorers.",
     415: "Its body is of a type that isn't read here.",
     429: "Too much is in flight: it was refused before its body was read, or within it.",

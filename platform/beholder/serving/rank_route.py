@@ -16,6 +16,7 @@ from beholder.items import Item
 from beholder.ranking import DEFAULT_Z, Candidates, QualityFloor, Rule, blended_order, rule_values
 from beholder.serving.admission import Place
 from beholder.serving.catalog_scores import ItemScores
+from beholder.serving.config import ServeConfig
 from beholder.serving.observed import note
 from beholder.serving.openapi import rank_body, refusals
 from beholder.serving.rank_requests import (
@@ -48,7 +49,7 @@ class Host(Protocol):
 
 
 def add_rank_routes(
-    api: APIRouter, host: Host, catalog: ItemScores | None, max_candidates: int, max_items: int
+    api: APIRouter, host: Host, catalog: ItemScores | None, config: ServeConfig
 ) -> None:
     """Adds ``/v1/rank``.
 
@@ -56,17 +57,16 @@ def add_rank_routes(
         api: what holds the guarded routes.
         host: lets requests in, and scores candidates that are media.
         catalog: for candidates that are items; None refuses them.
-        max_candidates: of a request.
-        max_items: of these, media.
+        config: limits on candidates and, of these, media, and the body's time.
     """
-    route = RankRoute(host, catalog, max_candidates, max_items)
+    route = RankRoute(host, catalog, config.max_candidates, config.max_items, config.stall_s)
     api.post(
         "/v1/rank",
         summary="Order candidates by their distributions",
         response_model=RankAnswer,
         response_model_exclude_none=True,
         responses=refusals(400, 408, 413, 415, 429, 500, 503, 504),
-        openapi_extra=rank_body(max_candidates),
+        openapi_extra=rank_body(config.max_candidates),
     )(route.rank)
 
 
@@ -78,6 +78,7 @@ class RankRoute:
     catalog: ItemScores | None
     max_candidates: int
     max_items: int
+    stall_s: float
 
     async def rank(self, request: Request) -> JSONResponse:
         """Orders candidates, the best first; ties keep the order of the request.
@@ -93,7 +94,7 @@ class RankRoute:
         begun = time.monotonic()
         with self.host.admitted(request) as place:
             async with self.host.until(begun, 408, "the body did not arrive"):
-                body = await place.reading(request).body()
+                body = await place.reading(request, self.stall_s).body()
                 kind = request.headers.get("content-type", "")
                 asked = await asyncio.to_thread(read_rank_request, kind, body, self.max_candidates)
             note(items=len(asked.candidates), read_s=time.monotonic() - begun)
