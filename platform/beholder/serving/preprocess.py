@@ -5,7 +5,6 @@ import io
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 from PIL import Image
 
@@ -46,7 +45,9 @@ class Preprocessor:
 
     async def _one(self, item: Item) -> Staged | Failure:
         loop = asyncio.get_running_loop()
-        async with nullcontext() if isinstance(item.source, bytes) else self._fetching:
+        if isinstance(item.source, bytes):
+            return await loop.run_in_executor(self._decoders, self._stage.stage, item)
+        async with self._fetching:
             fetched = await loop.run_in_executor(self._fetchers, self._stage.fetch, item)
             if isinstance(fetched, Failure):
                 return fetched
