@@ -28,7 +28,7 @@ from beholder.backbones.contract import (
     Read,
 )
 from beholder.backbones.pocket import tower
-from beholder.backbones.pocket.fast import few_at_a_time
+from beholder.backbones.pocket.fast import frame_by_frame
 from beholder.backbones.pocket.preprocess import PocketText
 from beholder.backbones.pocket.spec import make_spec
 from beholder.backbones.vocabulary import append_mean_rows, lacking_words, with_words
@@ -204,7 +204,7 @@ class Pocket(Backbone):
     def vision(self, pixels: Tensor) -> Tensor:
         """uint8 (F, S, S, 3) to statistics (F, W); always in inference mode, it is frozen."""
         with torch.no_grad():
-            return few_at_a_time(self._look, pixels)
+            return frame_by_frame(self._look, pixels)
 
     def _look(self, pixels: Tensor) -> Tensor:
         spec = self.spec.pixels

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from beholder.backbones.pocket.fast import Pointwise
+
 # (kernel, stride, expansion, channels out, repeats) a stage.
 _STAGES = (
     (3, 1, 1, 16, 1),
@@ -38,16 +40,27 @@ def _same(x: Tensor, kernel: int, stride: int) -> Tensor:
     return F.pad(x, pad) if any(pad) else x
 
 
+def _relu6(x: Tensor) -> Tensor:
+    """In place: what a convolution has made is nobody else's."""
+    return F.relu6(x, inplace=True)
+
+
 class _Conv(nn.Module):
     """Convolution and batch norm; the norm is folded away by :meth:`fold`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
+        # At stride 1 SAME is what a convolution itself can pad, without a copy.
+        pad = kernel // 2 if stride == 1 else 0
+        self.conv = (
+            Pointwise(inputs, outputs)
+            if kernel == 1
+            else nn.Conv2d(inputs, outputs, kernel, stride, pad, groups=groups)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(_same(x, self.kernel, self.stride))
+        return self.conv(x if self.stride == 1 else _same(x, self.kernel, self.stride))
 
     def fold(self, weights: dict[str, Tensor], conv: str, norm: str) -> None:
         """Takes a convolution and the batch norm behind it from the released weights."""
@@ -70,8 +83,8 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else _relu6(self.expand(x))
+        y = self.project(_relu6(self.depthwise(y)))
         return x + y if self.residual else y
 
     def fold(self, weights: dict[str, Tensor], name: str) -> None:
@@ -98,14 +111,13 @@ class Tower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Statistics of the six stages; :func:`split` takes them apart."""
-        x = F.relu6(self.stem(x))
+        x = _relu6(self.stem(x))
         read = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in TAPS:
-                cells = x.flatten(2).float()
-                spread = cells.std(2, correction=0)
-                read += [cells.mean(2), torch.log(spread + _SMALLEST_SPREAD)]
+                spread, mean = torch.std_mean(x.float(), (2, 3), correction=0)
+                read += [mean, torch.log(spread + _SMALLEST_SPREAD)]
         return torch.cat(read, 1)
 
     def load_imagenet(self) -> None:
