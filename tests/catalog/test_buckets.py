@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -44,6 +45,28 @@ def test_what_went_in_comes_out_once(
     for bucket, table in enumerate(found):
         assert {_md5_bucket(key, 5) for key in table["key"].to_pylist()} <= {bucket}
         assert table["order"].to_pylist() == sorted(table["order"].to_pylist())
+
+
+def test_rows_may_come_after_some_were_read(tmp_path: Path) -> None:
+    split = Buckets(tmp_path / "split", 2, "key")
+    for turn in range(3):
+        split.add(pa.table({"key": [f"k{n}" for n in range(20)], "turn": [turn] * 20}))
+        found = pa.concat_tables([split.read(bucket) for bucket in range(2)])
+        assert found["turn"].value_counts().to_pylist() == [
+            {"values": one, "counts": 20} for one in range(turn + 1)
+        ]
+
+
+def test_open_files_do_not_grow_with_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPILL_BYTES", 1)
+    split = Buckets(tmp_path / "split", 4, "key")
+    before = psutil.Process().num_fds()
+    for start in range(0, 1000, 10):
+        split.add(pa.table({"key": [f"k{n}" for n in range(start, start + 10)]}))
+    assert sum(split.read(bucket).num_rows for bucket in range(4)) == 1000
+    assert psutil.Process().num_fds() <= before + 2
 
 
 def test_threads_read_at_once(tmp_path: Path) -> None:

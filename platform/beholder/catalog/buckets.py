@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from beholder.catalog.tables import BUCKET_SQL
 
-SPILL_BYTES = 64 * 2**20
+SPILL_BYTES = 32 * 2**20
 MEMORY_LIMIT = "256MB"
 """A bucket needs less; what sorts a whole catalog goes through scratch disk, however large, so that
 a night's memory doesn't grow with it."""
@@ -90,8 +90,8 @@ def split(table: pa.Table, numbers: pa.Array) -> Iterator[tuple[int, pa.Table]]:
 class Buckets:
     """Rows split by a key's bucket, in the order in which they came.
 
-    Rows wait in memory and are spilled together: each spill is one Arrow file with a record batch
-    a bucket, so that there are as many files as spills, however many buckets.
+    Rows wait in memory and are spilled together, a record batch a bucket, to one Arrow file: a
+    catalog of any size needs no more open files than a small one.
 
     Args:
         folder: on scratch disk, made here; the caller removes it.
@@ -112,8 +112,12 @@ class Buckets:
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
         self._turn = threading.Lock()
-        # A spill's reader, and its record batch of each bucket that has rows there.
-        self._spills: list[tuple[pa.ipc.RecordBatchFileReader, dict[int, int]]] = []
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+        self._written = 0
+        # Of each bucket the record batches with its rows, by file, of which adding after reading
+        # begins another, and number.
+        self._places: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]
+        self._readers: list[pa.ipc.RecordBatchFileReader] = []
 
     def add(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Takes rows.
@@ -144,11 +148,8 @@ class Buckets:
         assert self.schema is not None, "neither rows nor a schema were given"
         with self._turn:
             self._spill()
-            found = [
-                reader.get_batch(places[bucket])
-                for reader, places in self._spills
-                if bucket in places
-            ]
+            self._close()
+            found = [self._readers[file].get_batch(at) for file, at in self._places[bucket]]
         return pa.Table.from_batches(found, self.schema)
 
     def _spill(self) -> None:
@@ -157,16 +158,27 @@ class Buckets:
         table = pa.concat_tables(self._waiting).combine_chunks()
         self._waiting, self._waiting_bytes = [], 0
         numbers = bucket_numbers(table[self._key], self.buckets)
-        path = self._folder / f"{len(self._spills):06d}.arrow"
-        places: dict[int, int] = {}
-        with pa.ipc.new_file(str(path), table.schema, options=_SMALLER) as writer:
-            for bucket, rows in split(table, numbers):
-                places[bucket] = len(places)
-                self._counts[bucket] += rows.num_rows
-                (batch,) = rows.combine_chunks().to_batches()
-                writer.write_batch(batch)
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._path(), table.schema, options=_SMALLER)
+            self._written = 0
+        for bucket, rows in split(table, numbers):
+            self._counts[bucket] += rows.num_rows
+            (batch,) = rows.combine_chunks().to_batches()
+            self._writer.write_batch(batch)
+            self._places[bucket].append((len(self._readers), self._written))
+            self._written += 1
+
+    def _close(self) -> None:
+        """Makes what was spilled readable."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
         # Not memory-mapped: pages that were read would count as ours until the end.
-        self._spills.append((pa.ipc.open_file(pa.OSFile(str(path))), places))
+        self._readers.append(pa.ipc.open_file(pa.OSFile(self._path())))
+
+    def _path(self) -> str:
+        return str(self._folder / f"{len(self._readers):06d}.arrow")
 
 
 @lru_cache(maxsize=1)
