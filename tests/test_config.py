@@ -4,10 +4,10 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from beholder.config import (
     ConfigError,
@@ -42,6 +42,7 @@ class Training(JobConfig):
     stage: Literal[0, 2, 3] = 2
     """ZeRO stage."""
     seed: int | None = None
+    names: tuple[Annotated[str, AfterValidator(str.strip)], ...] = ()
 
     @model_validator(mode="after")
     def _mixed(self) -> "Training":
@@ -90,7 +91,7 @@ def test_unknown_keys_are_named_in_full(tmp_path: Path) -> None:
         f"{path}: unknown key 'optimiser.lrr': did you mean 'optimiser.lr'?",
         f"{path}: unknown key 'warmup': did you mean 'optimiser.warmup'?",
         f"{path}: unknown key 'nonsense_key': "
-        "use one of steps, optimiser, mix, limits, stage, seed",
+        "use one of steps, optimiser, mix, limits, stage, seed, names",
     ]
 
 
@@ -232,6 +233,7 @@ def test_help_shows_every_field() -> None:
         "limits.<name>.uri (str, required)",
         "stage (0 | 2 | 3, default 2) ZeRO stage.",
         "seed (int | none, default none)",
+        "names (tuple[str, ...], default ())",
     ]:
         assert part in text
 

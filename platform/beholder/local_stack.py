@@ -40,7 +40,7 @@ MARK = "BEHOLDER_STACK"
 """Environment variable by which a stack's processes are known, whoever their parent is by now."""
 # Below the ports that Linux lends to outgoing connections (32768 on), above Ray's workers'.
 _PORTS = range(20_000, 32_000)
-_ELSEWHERE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+_ELSEWHERE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
 _GIB = 1024**3
 
 
@@ -423,6 +423,7 @@ class RayCluster(_Stack):
         return {
             "RAY_ADDRESS": self.address,
             "RAY_API_SERVER_ADDRESS": self.dashboard,
+            "RAY_DASHBOARD_ADDRESS": self.dashboard,  # what `serve status` reads
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
         }

@@ -74,8 +74,11 @@ def test_a_changed_file_is_refused_with_its_name(layout: Layout) -> None:
         record = commit(layout, RUN, 7, rows("a", "b"), 1.0, lease)
     file = Path(layout.absolute(record.path))
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DamagedChunkError, match=rf"{file}: its sha256 is .*00000007\.json and run"):
+    with pytest.raises(
+        DamagedChunkError, match=rf"{file}: its sha256 is .*00000007\.json and run"
+    ) as seen:
         read_chunk(layout, record)
+    assert seen.value.exit_code == 3, "nothing is published, as where an audit refuses"
     file.unlink()
     with pytest.raises(DamagedChunkError, match=rf"{file} is gone.*00000007\.json and run"):
         read_chunk(layout, record)

@@ -134,6 +134,8 @@ def test_items_and_bytes_of_a_request_are_limited(
     assert codes(send(endpoint(max_items=2), 2)) == [None, None]
     answer = send(endpoint(max_items=2), 3)
     assert answer.status_code == 413 and "at most 2" in answer.json()["error"]
+    answer = send(endpoint(max_items=2), 40)  # more than the form is read to the end for
+    assert answer.status_code == 413 and "at most 2" in answer.json()["error"]
     answer = send(endpoint(max_body_bytes=len(picture)), 1)
     assert answer.status_code == 413 and "larger than" in answer.json()["error"]
 

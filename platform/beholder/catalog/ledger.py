@@ -67,6 +67,8 @@ _COMMIT = TypeAdapter(Commit)
 class DamagedChunkError(UserError):
     """A data file that is not what its record says, or a record that says nothing."""
 
+    exit_code = 3
+
 
 def commit(
     layout: Layout, run: RunId, chunk: int, rows: pa.Table, seconds: float, lease: Lease

@@ -114,7 +114,10 @@ async def _multipart(request: Request, max_items: int) -> Wanted:
             tasks = tuple(_written(str(task)) for task in form.getlist("tasks"))
             return Wanted(items, tasks, _written(str(form.get("scorer") or "")))
     except (MultiPartException, HTTPException) as error:
-        said = error.message if isinstance(error, MultiPartException) else error.detail
+        said = error.message if isinstance(error, MultiPartException) else str(error.detail)
+        if said.startswith("Too many files"):
+            message = f"more than {max_items} items in a request: send at most {max_items}"
+            raise RequestError(413, message) from error
         raise RequestError(
             400, f"the multipart body can't be read: {said}: send files as form fields 'files'"
         ) from error
