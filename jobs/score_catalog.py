@@ -8,7 +8,7 @@
 With ``--plan-only`` it says what it would look at and what that takes; ``--limit 1000`` and
 ``--sample 1%`` look at a part. A night that was cut short goes on with the same command; one that
 is published already is left as it is. Exit codes: 0 published, 3 refused, by the audit, for a
-damaged chunk or because readers see a later date, 4 published without items that a limit left out,
+damaged file or because readers see a later date, 4 published without items that a limit left out,
 2 for whatever else is wrong. With a ``shadow`` in the config, its night follows; 5 says that the
 catalog's own is published and the shadow's was refused.
 """

@@ -54,9 +54,11 @@ def change_of(row: Row, old: Row | None, comparable: bool = True) -> str:
     """The change rule in plain words."""
     if old is None:
         return "new"
-    if not comparable or row["etag"] is None or old["etag"] is None:
+    unseen = row["etag"] is None and (old["failure_code"] or "").startswith("fetch.")
+    if not comparable or (not unseen and (row["etag"] is None or old["etag"] is None)):
         return "changed"
-    if any(row[name] != old[name] for name in ("uri", "kind", "etag", "size")):
+    named = ("uri", "kind", "size") if unseen else ("uri", "kind", "etag", "size")
+    if any(row[name] != old[name] for name in named):
         return "changed"
     if old["state"] == "scored":
         return "unchanged"

@@ -149,7 +149,9 @@ def test_the_outlook_names_what_is_there() -> None:
         oldest_taken="2026-11-01T00:00:00+00:00",
         absent=(3,),
     )  # fmt: skip
-    said = Estimate(items=12_352, hours=1.5, items_per_second=2.3, cpu_hours=3, gpu_hours=0, cost=9)
+    said = Estimate(
+        items=12_352, hours=1.5, items_per_second=2.3, cpu_hours=3000, gpu_hours=0, cost=0.00194
+    )
     from rich.console import Console
 
     console = Console(width=120)
@@ -160,5 +162,7 @@ def test_the_outlook_names_what_is_there() -> None:
     assert "fetch.timeout 7" in lines and "left out by deadline 3" in lines
     assert "left in (no segment) 1" in lines
     assert "hours 1.50 2.30 items/s" in lines
+    assert "CPU-hours 3,000.00 decoders and scorers" in lines
+    assert "cost 0.0019 at the prices in the config" in lines  # and not 0.00
     plain = json.loads(json.dumps(outlook(tally, said)))
-    assert plain["items"]["counts"]["new"] == 12_345 and plain["estimate"]["cost"] == 9
+    assert plain["items"]["counts"]["new"] == 12_345 and plain["estimate"]["cost"] == 0.00194

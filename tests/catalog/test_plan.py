@@ -299,6 +299,32 @@ def test_retries_end(night: Night) -> None:
     assert plan.tally.retried == {"fetch.timeout": 1} and plan.tally.counts["unchanged"] == 2
 
 
+@pytest.mark.parametrize("state", ["failed", "stale"])
+def test_what_could_not_be_had_follows_its_policy_without_an_etag_too(
+    night: Night, state: str
+) -> None:
+    never, soon, enough = FailureCode.FETCH_NOT_FOUND, FailureCode.FETCH_TIMEOUT, {"attempts": 15}
+    rows = [said(name, etag=None, size=None) for name in ("never", "soon", "enough", "broken")]
+    stands = [
+        failed(rows[0], never, state=state),
+        failed(rows[1], soon, state=state),
+        failed(rows[2], soon, state=state, **enough),
+        failed(rows[3], FailureCode.DECODE_TRUNCATED, state=state),  # may have other bytes by now
+    ]
+    moved = rows[0] | {"uri": "s3://uploads/elsewhere.jpg"}
+    plan = night.plan(rows, parent(stands))
+    changes = {item: row["change"] for item, row in night.planned(plan).items()}
+    assert changes == {"soon": "retried", "broken": "changed"}
+    assert plan.tally.counts["stale" if state == "stale" else "unchanged"] == 2
+    other = Night(night.folder / "moved")
+    other.folder.mkdir()
+    assert list(other.planned(other.plan([moved], parent(stands[:1])))) == ["never"]
+    again = rows[0] | {"etag": "now it has one"}
+    other = Night(night.folder / "listed")
+    other.folder.mkdir()
+    assert list(other.planned(other.plan([again], parent(stands[:1])))) == ["never"]
+
+
 RATES = Rates(
     setting={},
     load_s=0.0,

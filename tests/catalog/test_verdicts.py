@@ -55,6 +55,9 @@ def test_a_damaged_head_says_what_to_write_and_that_works(tmp_path: Path) -> Non
 def test_a_sample_may_be_said_in_percent() -> None:
     about = {"catalog": "/c", "manifest": "/m", "scorer": "/s", "logical_date": "2026-11-20"}
     assert validate_config(NightlyConfig, about | {"sample": "1%"}, "test").sample == 0.01
-    for wrong, said in (("one%", "'one%' is no part: write it as 1% or 0.01"), ("200%", "less")):
+    for wrong, said in (
+        ("one%", "'sample' is 'one%': no part: write it as 1% or 0.01"),
+        ("200%", "less"),
+    ):
         with pytest.raises(ConfigError, match=said):
             validate_config(NightlyConfig, about | {"sample": wrong}, "test")

@@ -5,6 +5,7 @@ A failure is told with the check that failed and the request as a curl command.
 
 import copy
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 from beholder.evaluation import succession
+from beholder.serving.openapi import OPEN_PATHS
 
 Endpoint = Callable[..., FastAPI]
 KEY = "a-key-for-tests"
@@ -177,3 +179,15 @@ def test_the_limits_of_the_config_are_in_the_schema_and_told(
     assert sent["multipart/form-data"]["schema"]["properties"]["files"]["maxItems"] == 3
     sent = schema["paths"]["/v1/rank"]["post"]["requestBody"]["content"]
     assert sent["application/json"]["schema"]["properties"]["candidates"]["maxItems"] == 50
+
+
+def test_the_docs_load_nothing_from_elsewhere_and_ask_for_no_key(
+    ask: Callable[..., httpx.Response], endpoint: Endpoint
+) -> None:
+    app = endpoint(key_hashes=[HASH])
+    page = ask(app, "GET", "/docs")
+    loaded = re.findall(r'(?:src|href|url)(?:=|: )["\']([^"\']+)["\']', page.text)
+    assert page.status_code == 200 and set(loaded) == OPEN_PATHS - {"/docs"}
+    assert not re.search(r"(https?:)?//[\w.-]+\.\w", page.text)
+    for path in loaded:
+        assert ask(app, "GET", path).status_code == 200, path

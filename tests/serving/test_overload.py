@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -406,12 +407,16 @@ def test_the_scorer_and_its_limits_are_told(
 
 
 def test_requests_items_stages_and_batches_are_counted(endpoint: Endpoint, ask: Ask) -> None:
-    app = endpoint()
+    app = endpoint(max_body_bytes=2**20)
     files = [*FILES, *FILES, ("files", ("bad", b"<html>"))]
     assert ask(app, "POST", "/v1/score", files=files).status_code == 200
     assert ask(app, "POST", "/v1/score", content=b"").status_code == 415
+    assert ask(app, "POST", "/v1/score", content=b"x" * (2**20 + 1)).status_code == 413
+    assert ask(app, "GET", "/v1/none").status_code == 404
     answer = ask(app, "GET", "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
+    for path, status in (("/v1/score", 413), ("other", 404)):  # even if it is refused by a guard
+        assert re.search(rf'path="{path}"[^}}]*status="{status}"[^}}]*}} 1.0', answer.text)
     told = values(answer.text)
     assert told["beholder_requests_total", "200"] == 1
     assert told["beholder_requests_total", "415"] == 1

@@ -192,6 +192,11 @@ def test_media_are_scored_as_the_other_route_does(
     assert refused.status_code == 413 and "4 media" in refused.json()["error"]
 
 
+def test_a_mean_may_be_rounded(post) -> None:
+    answer = good(post([stored("a", {"mean": 5.000001, "std": 0, "scale": [1, 5]})]))
+    assert [one.id for one in answer.ranking] == ["a"]
+
+
 ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
 
 
@@ -207,7 +212,12 @@ ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
         ({"candidates": [stored("a", {"scale": [1, 5]})]}, "give support and probs, or mean"),
         ({"candidates": [stored("a", {**ONE, "support": [1, 2]})]}, "support and probs together"),
         ({"candidates": [stored("a", {**ONE, "scale": [5, 1]})]}, "candidate 'a': scale"),
-        ({"candidates": [stored("a", {**ONE, "std": -1})]}, "greater than or equal to 0"),
+        ({"candidates": [stored("a", {**ONE, "std": -1})]}, "greater than or equal to 0 and is -1"),
+        (
+            {"candidates": [stored("a", {**ONE, "mean": 5.01})]},
+            "candidate 'a': its mean 5.01 lies outside its scale [1, 5]",
+        ),
+        ({"candidates": [stored("a", {**ONE, "mean": 0.99})]}, "lies outside its scale [1, 5]"),
         ({"candidates": [stored("a", {**ONE, "std": "1"})]}, "valid number"),
         ({"candidates": [stored("a", distribution([0.5] * 5))]}, "'a': probabilities must sum"),
         ({"candidates": [stored("a", distribution([0.5] * 2))]}, "'a': 2 probs for a support of 5"),
@@ -234,7 +244,7 @@ ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
         ),
         ({"pairwise": [["a", "z"]]}, "pairwise names 'z', which is no candidate"),
         ({"task": ""}, "task"),
-        ({"tasks": ["quality"]}, "tasks"),
+        ({"tasks": ["quality"]}, "rank: tasks is no field: see /docs"),
     ],
 )
 def test_a_request_that_is_none_gets_one_sentence(post, fields: dict, sentence: str) -> None:

@@ -2,9 +2,10 @@
 
 An item that stands as it did is one whose uri, kind and etag (and size, where both are known) are
 the state's. Without an etag nothing shows that bytes are the same: such an item is fetched again
-and settled by its hash. A scored item that stands is unchanged; a failed one is tried again where
-its code's policy (``items.RETRY``) knows more than one attempt, on so many nights. Under other
-tasks all items have changed and no older score counts.
+and settled by its hash; but one whose bytes could not be had stands as long as its uri does. A
+scored item that stands is unchanged; a failed one is tried again where its code's policy
+(``items.RETRY``) knows more than one attempt, on so many nights. Under other tasks all items have
+changed and no older score counts.
 """
 
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ with said as (
 ), met as (
   select said.*, old.item_id is not null as met, old.state, old.sha256, old.attempts,
     old.failure_code as code, retries.most, old.kind as old_kind,
-    coalesce(said.etag = old.etag, false) and said.uri = old.uri and said.kind = old.kind
+    coalesce(said.etag = old.etag, said.etag is null and old.failure_code ^@ 'fetch.', false)
+      and said.uri = old.uri and said.kind = old.kind
       and coalesce(said.size = old.size, true) as stands,
     {comparable} and coalesce(old.state in ('scored', 'stale'), false) as kept,
     not {comparable} and coalesce(old.state in ('scored', 'stale'), false) as dropped,

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from beholder.catalog.buckets import conform
 from beholder.catalog.layout import Layout
 from beholder.catalog.patience import PatientFile, patiently, trouble
-from beholder.catalog.record import Stored
+from beholder.catalog.record import DamagedError, Stored
 from beholder.catalog.tables import PLANNED
-from beholder.errors import UserError
 from beholder.media.storage import StorageError, Trouble, write_bytes
 
 FILE_CHUNKS = 128
@@ -25,7 +24,7 @@ FILE_CHUNKS = 128
 _FEW_VALUES = ("kind", "owner", "segment", "state", "change", "run")
 
 
-class DamagedPlanError(UserError):
+class DamagedPlanError(DamagedError):
     """A plan, or a file of one, that is not what was written."""
 
 

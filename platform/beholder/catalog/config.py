@@ -153,7 +153,7 @@ class NightlyConfig(ScoringConfig):
         try:
             return float(text[:-1]) / 100
         except ValueError:
-            raise ValueError(f"'{value}' is no part: write it as 1% or 0.01") from None
+            raise ValueError("no part: write it as 1% or 0.01") from None
 
     @field_validator("logical_date", mode="before")
     @classmethod
@@ -165,8 +165,8 @@ class NightlyConfig(ScoringConfig):
     def _is_a_date(cls, text: str) -> str:
         try:
             RunId(text)
-        except UserError as error:
-            raise ValueError(str(error)) from None
+        except UserError:
+            raise ValueError("no date: write it as 2026-11-20") from None
         return text
 
     @model_validator(mode="after")

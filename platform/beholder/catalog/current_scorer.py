@@ -14,7 +14,7 @@ from beholder.catalog.config import CURRENT, NightlyConfig
 from beholder.catalog.head import Head, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.patience import patiently, trouble
-from beholder.catalog.record import CatalogError, Record, Stored, find_record, lineage
+from beholder.catalog.record import DamagedError, Record, Stored, find_record, lineage
 from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
 from beholder.media.storage import StorageError, Trouble, exists
@@ -44,7 +44,7 @@ def read_current(layout: Layout) -> CurrentScorer | None:
     """What stands there; None before the first publication.
 
     Raises:
-        CatalogError: it is damaged.
+        DamagedError: it is damaged.
         StorageError: the storage can't be used.
     """
     return _read(layout)[0]
@@ -57,13 +57,13 @@ def settle_current(layout: Layout) -> CurrentScorer | None:
         What stands there now; None before the first publication.
 
     Raises:
-        CatalogError: HEAD or what stands there is damaged.
+        DamagedError: HEAD or what stands there is damaged.
         StorageError: the storage can't be used.
     """
     while (head := read_head(layout)) is not None:
         record = find_record(layout, RunId.parse(head.snapshot))
         if record is None:
-            raise CatalogError(f"{layout.head} names {head.snapshot}, which has no record")
+            raise DamagedError(f"{layout.head} names {head.snapshot}, which has no record")
         said, version = _read(layout)
         if said and (said.scorer, said.fingerprint) == (record.scorer, record.fingerprint):
             return said
@@ -117,7 +117,7 @@ def _read(layout: Layout) -> tuple[CurrentScorer | None, str]:
         data, version = patiently(lambda: read_version(layout.current_scorer))
         return CurrentScorer.model_validate_json(data), version
     except ValidationError as error:
-        raise CatalogError(
+        raise DamagedError(
             f"{layout.current_scorer} is damaged ({error.errors()[0]['msg']}): remove it, and run "
             "the same command again, which writes it anew"
         ) from None

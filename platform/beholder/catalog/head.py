@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.patience import patiently, trouble
-from beholder.catalog.record import CatalogError, Record, Stored, find_record, lineage
+from beholder.catalog.record import CatalogError, DamagedError, Record, Stored, find_record, lineage
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
 from beholder.media.storage import StorageError, Trouble
 
@@ -45,7 +45,7 @@ def read_head(layout: Layout) -> Head | None:
     """Which snapshot readers see; None before the first publication.
 
     Raises:
-        CatalogError: HEAD is damaged.
+        DamagedError: HEAD is damaged.
         StorageError: the storage can't be used.
     """
     return _read(layout)[0]
@@ -208,7 +208,7 @@ def _read(layout: Layout) -> tuple[Head | None, str]:
         data, version = patiently(lambda: read_version(layout.head))
         return Head.model_validate_json(data), version
     except ValidationError as error:
-        raise CatalogError(
+        raise DamagedError(
             f"{layout.head} is damaged ({error.errors()[0]['msg']}): write {RESTORED} into it, "
             "with the id of one that stands in snapshots/"
         ) from None

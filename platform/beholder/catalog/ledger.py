@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease
 from beholder.catalog.patience import patiently, trouble
+from beholder.catalog.record import DamagedError
 from beholder.catalog.tables import CHUNK
-from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create
 from beholder.media.storage import StorageError, Trouble, read_bytes, write_bytes
 
@@ -64,10 +64,8 @@ class Commit:
 _COMMIT = TypeAdapter(Commit)
 
 
-class DamagedChunkError(UserError):
+class DamagedChunkError(DamagedError):
     """A data file that is not what its record says, or a record that says nothing."""
-
-    exit_code = 3
 
 
 def commit(

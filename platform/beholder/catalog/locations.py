@@ -19,12 +19,12 @@ def in_full(location: str) -> str:
     if not separator:
         scheme, rest = "file", location
     if scheme not in ("s3", "file"):
-        raise ValueError(f"'{location}': '{scheme}' is no storage: use s3://, file:// or a path")
+        raise ValueError(f"'{scheme}' is no storage: use s3://, file:// or a path")
     if scheme == "s3" and not rest.partition("/")[0]:
-        raise ValueError(f"'{location}' names no bucket: write s3://bucket/folder")
+        raise ValueError("names no bucket: write s3://bucket/folder")
     if scheme == "file" and not rest.removeprefix("localhost").startswith("/"):
         raise ValueError(
-            f"'{location}' is relative to a working folder, which a job on a cluster doesn't keep: "
+            "relative to a working folder, which a job on a cluster doesn't keep: "
             "write s3://bucket/..., or the whole path from / on"
         )
     return location

@@ -191,4 +191,6 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
         if trouble_of(error) is not Trouble.OTHER:
             raise StorageError(explain(uri, error)) from error
         reason = " ".join(str(error).split())
-        raise ManifestError(f"manifest {uri} can't be read as Parquet: {reason}") from error
+        raise ManifestError(
+            f"manifest {uri} can't be read as Parquet ({reason}): write it anew, or name another"
+        ) from error

@@ -47,13 +47,18 @@ def outlook_table(run: str, tally: Tally, estimate: Estimate) -> Table:
     table.add_section()
     kinds = ", ".join(f"{n:,} of kind {kind}" for kind, n in tally.kinds.items())
     table.add_row("to look at", f"{estimate.items:,}", kinds)
-    table.add_row("hours", f"{estimate.hours:.2f}", f"{estimate.items_per_second:.2f} items/s")
-    table.add_row("CPU-hours", f"{estimate.cpu_hours:.2f}", "decoders and scorers")
+    table.add_row("hours", _amount(estimate.hours), f"{estimate.items_per_second:.2f} items/s")
+    table.add_row("CPU-hours", _amount(estimate.cpu_hours), "decoders and scorers")
     if estimate.gpu_hours:
-        table.add_row("GPU-hours", f"{estimate.gpu_hours:.2f}", "scorers")
+        table.add_row("GPU-hours", _amount(estimate.gpu_hours), "scorers")
     if estimate.cost is not None:
-        table.add_row("cost", f"{estimate.cost:.2f}", "at the prices in the config")
+        table.add_row("cost", _amount(estimate.cost), "at the prices in the config")
     return table
+
+
+def _amount(value: float) -> str:
+    """With two places, or as many as show that it isn't nothing."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def _details(table: Table, counts: dict[str, int]) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from beholder.catalog.layout import Layout, RunId
-from beholder.catalog.record import CatalogError, Stored, read_if_there
+from beholder.catalog.record import DamagedError, Stored, read_if_there
 from beholder.catalog.state_files import read_checked
 
 RANKS = pa.schema(
@@ -76,7 +76,7 @@ def find_ranks(layout: Layout, snapshot: RunId) -> RankRecord | None:
     """The record of a snapshot's ranks; None where it was not ranked.
 
     Raises:
-        CatalogError: what is there is none.
+        DamagedError: what is there is none.
         StorageError: the storage can't be used.
     """
     uri = layout.ranks(snapshot)
@@ -84,7 +84,7 @@ def find_ranks(layout: Layout, snapshot: RunId) -> RankRecord | None:
     try:
         return None if data is None else RankRecord.model_validate_json(data)
     except ValidationError as error:
-        raise CatalogError(
+        raise DamagedError(
             f"{uri} is no record of ranks of this version ({error.errors()[0]['msg']}): remove it "
             "and run jobs/rank_catalog.py again"
         ) from None
@@ -94,7 +94,7 @@ def read_part(layout: Layout, part: Part) -> bytes:
     """A file's bytes.
 
     Raises:
-        CatalogError: it is not the file that was written.
+        DamagedError: it is not the file that was written.
         StorageError: it can't be read.
     """
     remedy = "remove the record of these ranks and run jobs/rank_catalog.py again"
@@ -105,7 +105,7 @@ def read_ranks(layout: Layout, record: RankRecord, rule: str) -> Iterator[pa.Tab
     """The ranks by a rule, in tables of bounded size, columns and order of :data:`RANKS`.
 
     Raises:
-        CatalogError: a file is not the one that was written.
+        DamagedError: a file is not the one that was written.
         StorageError: one can't be read.
     """
     for part in record.ranks[rule]:

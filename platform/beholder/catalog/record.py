@@ -24,6 +24,12 @@ class CatalogError(UserError):
     """A catalog that is not as its records say, or that has not what was asked of it."""
 
 
+class DamagedError(CatalogError):
+    """What stands under a name is not what was written there: nothing is published from it."""
+
+    exit_code = 3
+
+
 class Stored(BaseModel):
     """The base of what a catalog keeps as JSON: immutable, unknown keys refused."""
 
@@ -90,7 +96,7 @@ def find_record(layout: Layout, snapshot: RunId) -> Record | None:
     """A snapshot's record, published or not; None where there is none.
 
     Raises:
-        CatalogError: what is there is none.
+        DamagedError: what is there is none.
         StorageError: the storage can't be used.
     """
     uri = layout.snapshot(snapshot)
@@ -98,7 +104,7 @@ def find_record(layout: Layout, snapshot: RunId) -> Record | None:
     try:
         return None if data is None else Record.model_validate_json(data)
     except ValidationError as error:
-        raise CatalogError(
+        raise DamagedError(
             f"{uri} is no snapshot of this version ({error.errors()[0]['msg']}): "
             "read it with the version that wrote it"
         ) from None

@@ -137,6 +137,8 @@ def score_chunks(
             if late and not records:
                 break  # no driver has come as far
             done |= records
+            if records:
+                event(log, "chunks were committed before", chunks=len(records), of=len(part))
             bar.advance(sum(record.rows for record in records.values()))
             left = [chunk for chunk in part if chunk.number not in records]
             late = late or (bool(left) and over())

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from beholder.catalog.layout import Layout
 from beholder.catalog.patience import patiently
-from beholder.catalog.record import CatalogError, File
+from beholder.catalog.record import DamagedError, File
 from beholder.media.storage import read_bytes, write_bytes
 
 
@@ -16,7 +16,7 @@ def read_file(layout: Layout, file: File, columns: Sequence[str] | None = None) 
     """A state file's rows, in some of its columns or in all.
 
     Raises:
-        CatalogError: it is not the file that was written.
+        DamagedError: it is not the file that was written.
         StorageError: it can't be read.
     """
     remedy = "restore it, or roll back to a snapshot that doesn't name it"
@@ -33,13 +33,13 @@ def read_checked(uri: str, sha256: str, remedy: str) -> bytes:
         remedy: for whoever finds it changed.
 
     Raises:
-        CatalogError: it is not the file that was written.
+        DamagedError: it is not the file that was written.
         StorageError: it can't be read.
     """
     data = patiently(lambda: read_bytes(uri))
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise CatalogError(
+        raise DamagedError(
             f"{uri}: its sha256 is {found}, not {sha256} as recorded: it was changed or damaged; "
             f"{remedy}"
         )

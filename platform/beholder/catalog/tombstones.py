@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from beholder.catalog.buckets import query
 from beholder.catalog.layout import Layout
 from beholder.catalog.patience import patiently, trouble
-from beholder.catalog.record import CatalogError, File, Stored
+from beholder.catalog.record import CatalogError, DamagedError, File, Stored
 from beholder.catalog.state_files import read_file, store_file
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
 from beholder.media.storage import StorageError, Trouble
@@ -173,7 +173,7 @@ def read_tombstones(layout: Layout, erasures: Collection[str] | None = None) -> 
         erasures: ids of those that count, lifted or not; None for all that hold now.
 
     Raises:
-        CatalogError: index or file are damaged.
+        DamagedError: index or file are damaged.
         StorageError: the storage can't be used.
     """
     index, _ = read_index(layout)
@@ -194,14 +194,14 @@ def read_index(layout: Layout) -> tuple[Index | None, str]:
     """The index and its version; None and no version where nothing was ever erased.
 
     Raises:
-        CatalogError: it is damaged.
+        DamagedError: it is damaged.
         StorageError: the storage can't be used.
     """
     try:
         data, version = patiently(lambda: read_version(layout.tombstones))
         return Index.model_validate_json(data), version
     except ValidationError as error:
-        raise CatalogError(
+        raise DamagedError(
             f"{layout.tombstones} is damaged ({error.errors()[0]['msg']}): restore its last "
             "version; until then nobody can tell what was erased"
         ) from None
@@ -226,7 +226,7 @@ def bury(
         The erasure's id; None where all that is named has a tombstone already.
 
     Raises:
-        CatalogError: the index is damaged.
+        DamagedError: the index is damaged.
         StorageError: the storage can't be used.
     """
     named = tuple(dict.fromkeys(named))

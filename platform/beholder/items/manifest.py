@@ -82,7 +82,11 @@ def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = (), before: i
         if column not in table.column_names:
             spare = [c for c in table.column_names if c not in known]
             close = difflib.get_close_matches(column, spare, n=1, cutoff=0.5)
-            hint = f"rename column '{close[0]}' to it" if close else f"it has {table.column_names}"
+            hint = (
+                f"rename column '{close[0]}' to it"
+                if close
+                else f"add it, there are only {table.column_names}"
+            )
             raise ManifestError(f"manifest {name} has no column '{column}': {hint}")
     for column, kind in known.items():
         if column not in table.column_names:
@@ -100,10 +104,9 @@ def check_rows(table: pa.Table, name: str, need: tuple[str, ...] = (), before: i
         if row >= 0:
             value = table[column][row].as_py()
             shown = "empty" if _blank(value) else f"'{value}'"
-            raise ManifestError(
-                f"manifest {name}: {column} is {shown} in row {before + row + 1} (item "
-                f"'{table['item_id'][row]}'): {remedy}"
-            )
+            item = "" if column == "item_id" else f" (item '{table['item_id'][row]}')"
+            where = f"row {before + row + 1}{item}"
+            raise ManifestError(f"manifest {name}: {column} is {shown} in {where}: {remedy}")
     return table
 
 
@@ -141,7 +144,9 @@ def read_manifest(file: IO[bytes], name: str, need: tuple[str, ...] = ()) -> pa.
     try:
         table = pq.read_table(file)
     except pa.ArrowInvalid as error:
-        raise ManifestError(f"manifest {name} is not a Parquet file: {error}") from error
+        raise ManifestError(
+            f"manifest {name} is not a Parquet file ({error}): write it anew, or name another"
+        ) from error
     except OSError as error:
         # Arrow's word for a damaged page, over several lines.
         reason = " ".join(str(error).split())

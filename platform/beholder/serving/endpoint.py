@@ -8,8 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from beholder.items import Item
 from beholder.logs import event
@@ -20,7 +22,7 @@ from beholder.serving.config import ServeConfig
 from beholder.serving.keys import KeyGate
 from beholder.serving.metrics import RequestMetrics, exposition
 from beholder.serving.observed import Observed, log, note, problem, request_id
-from beholder.serving.openapi import DESCRIPTION, TEXT, refusals, score_body
+from beholder.serving.openapi import DESCRIPTION, DOCS_FILES, OPEN_PATHS, TEXT, refusals, score_body
 from beholder.serving.page import PATHS, add_page
 from beholder.serving.preprocess import expected_frames
 from beholder.serving.rank_route import add_rank_routes
@@ -56,7 +58,9 @@ def make_endpoint(
     """
     routes = Endpoint(config, service, metrics)
     bearer = HTTPBearer(auto_error=False, description="an API key; checked by the gate")
-    api = FastAPI(
+    api = FastAPIOffline(
+        redoc_url=None,
+        static_url=DOCS_FILES,
         title="Beholder",
         summary="Rates pictures and videos as people do, with distributions.",
         description=DESCRIPTION,
@@ -76,11 +80,14 @@ def make_endpoint(
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit, limit=config.max_body_bytes)
     if config.key_hashes:  # Added later, it stands in front of what was added before.
-        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=frozenset({READY, *PATHS}))
+        known = OPEN_PATHS | {READY, *PATHS}
+        api.add_middleware(KeyGate, hashes=config.key_hashes, open_paths=known)
         event(log, "api_keys.on", known=len(config.key_hashes))
     else:
         event(log, "api_keys.off", meaning="whoever reaches the port is let in; see key_hashes")
-    api.add_middleware(Observed, metrics=metrics, echo=echo_id)
+    routed = (one for one in (*api.routes, *guarded.routes) if isinstance(one, Route))
+    paths = frozenset(route.path for route in routed)
+    api.add_middleware(Observed, metrics=metrics, echo=echo_id, paths=paths)
     return api
 
 

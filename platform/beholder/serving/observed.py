@@ -57,11 +57,15 @@ class Observed:
         app: what it is around.
         metrics: where requests are counted.
         echo: whether answers carry the id; Serve's proxy adds it by itself.
+        paths: that are told apart; every other one is ``other``.
     """
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics, echo: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: RequestMetrics, echo: bool, paths: frozenset[str]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._paths = paths
         self._echo = echo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,8 +105,8 @@ class Observed:
             self._note(scope, status, seconds, notes)
 
     def _note(self, scope: Scope, status: int, seconds: float, notes: dict[str, Any]) -> None:
-        route = scope.get("route")
-        path = getattr(route, "path", "other")
+        # By name and not by the route that was found: a guard may have refused before.
+        path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.request(path, status, seconds)
         event(
             log,

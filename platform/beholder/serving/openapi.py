@@ -54,6 +54,19 @@ _CHALLENGE = {
 }
 _HEADERS: dict[int, dict[str, Any]] = {401: _CHALLENGE, 429: _WAIT, 503: _WAIT}
 
+DOCS_FILES = "/docs/files"
+"""Where Swagger UI's own files are: nothing of it is loaded from elsewhere."""
+
+OPEN_PATHS = frozenset(
+    {
+        "/openapi.json",
+        "/docs",
+        *(f"{DOCS_FILES}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css")),
+        f"{DOCS_FILES}/favicon.png",
+    }
+)
+"""What describes the API and holds no secret; a key is typed into it."""
+
 TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 """An answer that is no JSON."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from beholder.ranking import DEFAULT_Z, QualityFloor, Weighted
-from beholder.serving.requests import RequestError
+from beholder.serving.requests import RequestError, fault_of
 from beholder.serving.schemas import MediaIn, Scale, ScorerName
 
 MAX_PAIRS = 1000
@@ -261,12 +261,8 @@ def read_rank_request(content_type: str, body: bytes, max_candidates: int) -> Ra
     try:
         asked = RankRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise RequestError(
-            400, f"the JSON body is not a request to rank: {where} {said}"
-        ) from error
+        message = f"the JSON body is not a request to rank: {fault_of(error)}"
+        raise RequestError(400, message) from error
     if len(asked.candidates) > max_candidates:
         raise RequestError(
             413, f"{len(asked.candidates)} candidates in a request: send at most {max_candidates}"

@@ -13,6 +13,9 @@ from beholder.ranking import QualityFloor
 from beholder.serving.rank_requests import LeftOutOut, PairOut, StoredScore
 from beholder.serving.requests import RequestError
 
+ROUNDING = 1e-6
+"""Part of a scale by which a mean may lie outside of it, for what is written in few digits."""
+
 
 class Rated:
     """n candidates with their scores for one task, or the reason why they have no place.
@@ -44,7 +47,7 @@ class Rated:
         for position, (fingerprint, score) in stored.items():
             self._origin[position] = fingerprint, self._scale(position, score)
             if score.support is None or score.probs is None:
-                self.mean[position] = score.mean
+                self.mean[position] = self._on_scale(position, score.mean)
                 self.std[position] = np.nan if score.std is None else score.std
                 continue
             if len(score.probs) != len(score.support):
@@ -188,6 +191,16 @@ class Rated:
             self._stacked[position] = len(self._stacks), row
         self._stacks.append(stack)
         self.mean[positions], self.std[positions] = stack.mean, stack.std
+
+    def _on_scale(self, position: int, mean: float | None) -> float | None:
+        scale = self._origin[position][1]
+        slack = ROUNDING * (scale.maximum - scale.minimum)
+        if mean is None or scale.minimum - slack <= mean <= scale.maximum + slack:
+            return mean
+        raise self._refused(
+            position,
+            f"its mean {mean:g} lies outside its scale {_told(scale)}: send both as scored",
+        )
 
     def _scale(self, position: int, score: StoredScore) -> Scale:
         try:

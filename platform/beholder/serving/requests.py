@@ -77,14 +77,23 @@ def _json(body: bytes) -> Wanted:
     try:
         asked = ScoreRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise RequestError(400, f"the JSON body is not a score request: {where} {said}") from error
+        message = f"the JSON body is not a score request: {fault_of(error)}"
+        raise RequestError(400, message) from error
     items = [
         item_of(media, media.id or f"item-{position}") for position, media in enumerate(asked.items)
     ]
     return Wanted(items, tuple(asked.tasks or ()), asked.scorer or "")
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong in a JSON body: where, what, and the value if it is short."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{where} is no field: see /docs for those that there are"
+    said, value = first["msg"].removeprefix("Value error, "), first["input"]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return " ".join(filter(None, [where, said, f"and is {value}" if number else ""]))
 
 
 def item_of(media: MediaIn, name: str) -> Item:
