@@ -161,7 +161,7 @@ def test_the_outlook_names_what_is_there() -> None:
     assert "new 12,345 not in the catalog yet" in lines
     assert "fetch.timeout 7" in lines and "left out by deadline 3" in lines
     assert "left in (no segment) 1" in lines
-    assert "hours 1.50 2.30 items/s" in lines
+    assert "time 1.5 h 2.30 items/s" in lines
     assert "CPU-hours 3,000.00 decoders and scorers" in lines
     assert "cost 0.0019 at the prices in the config" in lines  # and not 0.00
     plain = json.loads(json.dumps(outlook(tally, said)))

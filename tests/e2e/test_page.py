@@ -407,6 +407,14 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     context.close()
 
 
+def test_the_docs_try_the_api_out(quiet: Page, url: str) -> None:
+    quiet.goto(f"{url}docs")
+    quiet.locator("#operations-default-ready_v1_ready_get").click()
+    quiet.get_by_role("button", name="Try it out").click()
+    quiet.get_by_role("button", name="Execute").click()
+    expect(quiet.locator(".live-responses-table")).to_contain_text('"ready": true')
+
+
 def screenshot(url: str, file: Path) -> None:
     """The README's picture: in 256 colours, which for a page with photographs is small."""
     with launched() as browser:

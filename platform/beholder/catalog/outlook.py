@@ -47,13 +47,20 @@ def outlook_table(run: str, tally: Tally, estimate: Estimate) -> Table:
     table.add_section()
     kinds = ", ".join(f"{n:,} of kind {kind}" for kind, n in tally.kinds.items())
     table.add_row("to look at", f"{estimate.items:,}", kinds)
-    table.add_row("hours", _amount(estimate.hours), f"{estimate.items_per_second:.2f} items/s")
+    table.add_row("time", _time(estimate.hours), f"{estimate.items_per_second:.2f} items/s")
     table.add_row("CPU-hours", _amount(estimate.cpu_hours), "decoders and scorers")
     if estimate.gpu_hours:
         table.add_row("GPU-hours", _amount(estimate.gpu_hours), "scorers")
     if estimate.cost is not None:
         table.add_row("cost", _amount(estimate.cost), "at the prices in the config")
     return table
+
+
+def _time(hours: float) -> str:
+    for unit, seconds in (("h", 3600), ("min", 60)):
+        if 3600 * hours >= seconds:
+            return f"{3600 * hours / seconds:,.1f} {unit}"
+    return f"{3600 * hours:.1f} s"
 
 
 def _amount(value: float) -> str:

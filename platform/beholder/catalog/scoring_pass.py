@@ -218,7 +218,6 @@ def _rows(
             # One at a time: behind a chunk that waits at the gate none may stand that is inside.
             compute=ray.data.ActorPoolStrategy(size=crew.decoders, max_tasks_in_flight_per_actor=1),
             num_cpus=DECODE_CPUS,
-            max_task_retries=-1,
         )
         scored = decoded.map_batches(
             ScoreBatch,
@@ -236,7 +235,6 @@ def _rows(
             compute=ray.data.ActorPoolStrategy(min_size=crew.scorers[0], max_size=crew.scorers[1]),
             num_cpus=crew.cpus,
             num_gpus=crew.gpus or None,
-            max_task_retries=-1,
         )
         return scored.iter_batches(batch_size=None, batch_format="pyarrow")
 
