@@ -43,7 +43,7 @@ class NearService:
         self.trial = Trial(share=0.0)
         self._metrics = metrics
         self.score_batch: Score = score_batch
-        self._preprocessor = Preprocessor(stage)
+        self._preprocessor = Preprocessor(stage, 50.0)
         self._engine = EngineMetrics()
         self.batcher = FrameBatcher(
             lambda *asked: self.score_batch(*asked), frames, 0.0, self._engine.batch

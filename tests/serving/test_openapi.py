@@ -16,6 +16,7 @@ import schemathesis
 from fastapi import FastAPI
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
+from schemathesis.schemas import BaseSchema
 
 from beholder.evaluation import succession
 from beholder.serving.openapi import OPEN_PATHS
@@ -50,12 +51,20 @@ def tried(app: FastAPI, rank: dict[str, Any]) -> tuple[Seen, list[str]]:
     Returns:
         answers by phase, operation and status; what failed.
     """
-    _name_tasks(app)
-    # Reading the config takes it apart.
-    config = SchemathesisConfig.from_dict(copy.deepcopy(CONFIG | {"operations": [rank]}))
+    name_tasks(app.openapi())
     schema = schemathesis.openapi.from_asgi(
-        "/openapi.json", app, config=config, headers=CONFIG["headers"]
+        "/openapi.json", app, config=settings(rank), headers=CONFIG["headers"]
     )
+    return execute(schema)
+
+
+def settings(rank: dict[str, Any], **others: Any) -> SchemathesisConfig:
+    # Reading the config takes it apart.
+    return SchemathesisConfig.from_dict(copy.deepcopy(CONFIG | {"operations": [rank]} | others))
+
+
+def execute(schema: BaseSchema) -> tuple[Seen, list[str]]:
+    """Runs all phases; see :func:`tried`."""
     seen: Seen = Counter()
     failed = []
     for event in from_schema(schema).execute():
@@ -73,9 +82,9 @@ def tried(app: FastAPI, rank: dict[str, Any]) -> tuple[Seen, list[str]]:
     return seen, failed
 
 
-def _name_tasks(app: FastAPI) -> None:
+def name_tasks(schema: dict[str, Any]) -> None:
     """Adds the scorer's names, which a schema that is made before it is loaded can't have."""
-    content = app.openapi()["paths"]["/v1/score"]["post"]["requestBody"]["content"]
+    content = schema["paths"]["/v1/score"]["post"]["requestBody"]["content"]
     for sent in content.values():
         tasks, scorer = (sent["schema"]["properties"][name] for name in ("tasks", "scorer"))
         tasks.get("anyOf", [tasks])[0]["items"]["enum"] = ["quality", "aesthetics"]

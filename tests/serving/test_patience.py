@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from beholder.media import DecoderPool, pool
 from beholder.media.stage import Stage
 from beholder.scoring import Scorer
+from beholder.serving import preprocess
 from beholder.serving.config import ServeConfig
 from beholder.serving.preprocess import Preprocessor, made_picture
 
@@ -63,7 +64,7 @@ def test_an_item_that_hangs_costs_no_other_its_answer(
     limits = shipped.limits()
     decoders = hanging(tenths["timeout_s"])
     stage = Stage(small_scorer.backbone.spec.pixels, limits, decoders)
-    app.state.service._preprocessor = Preprocessor(stage)
+    app.state.service._preprocessor = Preprocessor(stage, shipped.item_s() / 10)
     files = [("files", (str(at), made_picture())) for at in range(shipped.max_items)]
     files[0] = ("files", ("hangs", made_picture() + HANGING))
     ask(app, "POST", "/v1/score", files=files[1:2])  # the decoder has started
@@ -72,6 +73,36 @@ def test_an_item_that_hangs_costs_no_other_its_answer(
     first, *others = answer.json()["items"]
     assert first["failure"]["code"] == "decode.timeout"
     assert len(others) == shipped.max_items - 1 and all("scores" in one for one in others)
+
+
+@pytest.mark.parametrize(("hang", "healthy"), [(3, 13), (16, 0)])
+def test_several_that_hang_take_less_and_less_and_the_request_is_answered(
+    endpoint: Endpoint,
+    ask: Callable[..., httpx.Response],
+    hanging: Callable[[float], DecoderPool],
+    small_scorer: Scorer,
+    monkeypatch: pytest.MonkeyPatch,
+    hang: int,
+    healthy: int,
+) -> None:
+    """Three at ``timeout_s`` each would take longer than the request may."""
+    monkeypatch.setattr(preprocess, "LEAST_S", 0.5)
+    times = {"request_s": 14, "timeout_s": 5, "fetch_s": 2.5}
+    config = ServeConfig(scorer="none", **times)
+    app = endpoint(**times)
+    stage = Stage(small_scorer.backbone.spec.pixels, config.limits(), hanging(5))
+    app.state.service._preprocessor = Preprocessor(stage, config.item_s())
+    files = [("files", ("hangs", made_picture() + HANGING))] * hang
+    files += [("files", ("fine", made_picture()))] * healthy
+    answer = ask(app, "POST", "/v1/score", files=files)
+    assert answer.status_code == 200, answer.text
+    answers = answer.json()["items"]
+    failures = [one["failure"] for one in answers[:hang]]
+    assert {one["code"] for one in failures} == {"decode.timeout"}
+    assert failures[0]["message"] == "decoding took longer than 5 s and was stopped"
+    assert all("scores" in one for one in answers[hang:])
+    if not healthy:
+        assert "within 12.5 s, as others before it hung: send it" in failures[-1]["message"]
 
 
 HEAD = b"POST /v1/%s HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"

@@ -9,13 +9,21 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from beholder.scoring import Scorer
 
+from .canary import canary
 from .hostile import JSON, bodies
 from .test_hostile import SILENT, WRONG, say
+from .test_openapi import OPERATIONS, RANK, execute, name_tasks, settings
+from .test_ssrf import REFUSALS, URIS
+
+BUCKETS = ["media", "shared/public"]
+HOSTS = [{"name": "images.example.com"}, {"name": "media.internal", "private": True}]
+"""What the corpus of URIs expects."""
 
 
 class Collector:
@@ -106,7 +114,8 @@ def url(
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     limits = {"max_items": 8, "request_s": 10, "timeout_s": 3, "fetch_s": 2, "stall_s": 1}
-    with serve_run({"scorer": str(folder), **limits}, controller=tracing) as here:
+    places = {"allowed_buckets": BUCKETS, "allowed_hosts": HOSTS}
+    with serve_run({"scorer": str(folder), **limits, **places}, controller=tracing) as here:
         yield here
 
 
@@ -211,6 +220,28 @@ def test_what_is_no_request_is_no_fault_of_the_proxy(url: str, words: bytes) -> 
     for line in said.splitlines():
         assert not (line.startswith(b"HTTP/1") and b" 5" in line[:13]), said[:300]
         assert not (line.startswith(b"HTTP/1") and b" 200" in line[:13]), said[:300]
+
+
+def test_nothing_of_the_ssrf_corpus_reaches_anything(url: str) -> None:
+    with canary() as listener:
+        for some in (URIS[at : at + 8] for at in range(0, len(URIS), 8)):
+            items = [{"uri": uri.replace("{port}", str(listener.port))} for uri in some]
+            answer = httpx.post(f"{url}/v1/score", json={"items": items}, timeout=60)
+            assert answer.status_code == 200, answer.text
+            codes = [one["failure"]["code"] for one in answer.json()["items"]]
+            assert set(codes) <= REFUSALS, dict(zip(some, codes, strict=True))
+        assert listener.visits == 0
+
+
+def test_it_keeps_to_its_schema_behind_the_proxy(url: str) -> None:
+    told = httpx.get(f"{url}/openapi.json", timeout=60).json()
+    name_tasks(told)
+    few = {"deterministic": True, "max-examples": 5, "database": "none"}
+    config = settings(RANK, generation=few, **{"base-url": url})
+    seen, failed = execute(schemathesis.openapi.from_dict(told, config=config))
+    assert not failed, "\n\n".join(failed)
+    answered = {name for phase, name, status in seen if (phase, status) == ("coverage", 200)}
+    assert answered == OPERATIONS - {"GET /v1/candidate"}
 
 
 def test_and_the_next_one_is_served(url: str) -> None:

@@ -61,8 +61,12 @@ class DecoderPool:
         for _ in range(workers):
             self._free.put(None)
 
-    def decode(self, request: Request) -> Decoded:
+    def decode(self, request: Request, timeout_s: float | None = None) -> Decoded:
         """Decodes one item in a process; waits for one to be free.
+
+        Args:
+            request: what to decode.
+            timeout_s: seconds that it may take, where that is less than others may.
 
         Raises:
             ItemError: whatever :func:`beholder.media.decode.decode` raises; ``decode.timeout``
@@ -71,17 +75,18 @@ class DecoderPool:
             RuntimeError: the pool is closed, or no decoder process can be started.
         """
         is_video = sniff(request.data).kind == "video"
+        limit = min(self.timeout_s, timeout_s or self.timeout_s)
         decoder = self._free.get()
         try:
             if self._closed:
                 raise RuntimeError("the decoder pool is closed: make a new one")
             if decoder is None or not decoder.alive():
                 decoder = _Decoder(self.timeout_s)
-            return decoder.run(request, self.timeout_s)
+            return decoder.run(request, limit)
         except _ExpiredError:
             raise ItemError(
                 FailureCode.VIDEO_TIMEOUT if is_video else FailureCode.DECODE_TIMEOUT,
-                f"decoding took longer than {self.timeout_s:g} s and was stopped",
+                f"decoding took longer than {limit:.3g} s and was stopped",
             ) from None
         finally:
             self._free.put(decoder if decoder is not None and decoder.alive() else None)

@@ -90,8 +90,15 @@ class Stage:
         assert isinstance(source, str | Path | bytes), type(source)
         return self._tried(lambda: (self._fetcher or fetch)(source, self.limits, item.etag))
 
-    def decode(self, item: Item, fetched: Fetched) -> Staged | Failure:
+    def decode(
+        self, item: Item, fetched: Fetched, timeout_s: float | None = None
+    ) -> Staged | Failure:
         """The pixels of what :meth:`fetch` gave.
+
+        Args:
+            item: that it is of.
+            fetched: its bytes.
+            timeout_s: seconds that a pool's decoder may take, where that is less than others may.
 
         Raises:
             RuntimeError: as :meth:`stage`.
@@ -99,7 +106,7 @@ class Stage:
         size = len(fetched.data)
 
         def once() -> Staged:
-            return _staged(item, self._decode(item, fetched), fetched.sha256, size)
+            return _staged(item, self._decode(item, fetched, timeout_s), fetched.sha256, size)
 
         found = self._tried(once)
         return replace(found, bytes_read=size) if isinstance(found, Failure) else found
@@ -147,9 +154,9 @@ class Stage:
         check_kind(item.kind, "video", "a list of frames")
         return _staged(item, self._frames(source), None, 0)
 
-    def _decode(self, item: Item, fetched: Fetched) -> Decoded:
+    def _decode(self, item: Item, fetched: Fetched, timeout_s: float | None) -> Decoded:
         request = Request(fetched.data, self.spec, self.limits, item.kind)
-        return decode(request) if self.pool is None else self.pool.decode(request)
+        return decode(request) if self.pool is None else self.pool.decode(request, timeout_s)
 
     def _frames(self, frames: Sequence[Image.Image]) -> Decoded:
         """Frames at 1 fps, each of which stands for a second."""

@@ -64,7 +64,7 @@ class Preprocess:
         settings = ServeConfig.model_validate(config)
         pool = DecoderPool(settings.decoders, settings.timeout_s)
         stage = Stage(pixels, settings.limits(), pool, sources_of(settings).fetch)
-        self._preprocessor = Preprocessor(stage)
+        self._preprocessor = Preprocessor(stage, settings.item_s())
         self._warm = False
 
     async def check_health(self) -> None:

@@ -132,15 +132,18 @@ class ServeConfig(JobConfig):
     @model_validator(mode="after")
     def _time_for_neighbours(self) -> "ServeConfig":
         tries = RETRY[FailureCode.FETCH_TIMEOUT].attempts
-        longest = tries * self.fetch_s + self.timeout_s
-        if longest >= self.request_s:
+        if self.item_s() >= self.request_s:
             raise ValueError(
-                f"an item may take {longest:g} s, {tries} times fetch_s ({self.fetch_s:g}) and "
-                f"timeout_s ({self.timeout_s:g}), and its request only request_s "
+                f"an item may take {self.item_s():g} s, {tries} times fetch_s ({self.fetch_s:g}) "
+                f"and timeout_s ({self.timeout_s:g}), and its request only request_s "
                 f"({self.request_s:g}), so that one that hangs would cost the others their "
                 "answers: give request_s more, or the two less"
             )
         return self
+
+    def item_s(self) -> float:
+        """Seconds that an item may take until its pixels are there, or its failure."""
+        return RETRY[FailureCode.FETCH_TIMEOUT].attempts * self.fetch_s + self.timeout_s
 
     def limits(self) -> Limits:
         """Limits on each item."""

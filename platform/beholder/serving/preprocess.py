@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from beholder.items import Failure, Item, ItemError
+from beholder.items import Failure, FailureCode, Item, ItemError
+from beholder.media.fetch import Fetched
 from beholder.media.limits import Limits
 from beholder.media.sniff import sniff
 from beholder.media.stage import Stage, Staged
@@ -19,16 +20,44 @@ FETCHES = 16
 take the threads of those that wait for a decoder, and what was fetched must fit into memory."""
 
 
+LEAST_S = 1.0
+"""Seconds of decoding below which an item's time isn't halved."""
+HUNG = {FailureCode.DECODE_TIMEOUT, FailureCode.VIDEO_TIMEOUT}
+
+
+class Patience:
+    """How long each of some items that share decoders may take, so that all end in time.
+
+    An item has all the time that is left, up to the decoders' own limit, and half, a quarter ... of
+    it once one, two ... before it have hung: so many may hang and their neighbours have a turn.
+
+    Args:
+        seconds: for all of them, from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.hung = 0
+        self._ends = time.monotonic() + seconds
+
+    def limit(self) -> float:
+        """Seconds for the item whose turn it is; 0 where none are left."""
+        left = self._ends - time.monotonic()
+        return min(left, max(LEAST_S, left / 2**self.hung)) if left > 0 else 0.0
+
+
 class Preprocessor:
     """Stages items; those of concurrent requests in the order in which they came.
 
     Args:
         stage: with a pool of decoders.
+        patience_s: seconds after which all items that came together have their pixels, or failed.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, patience_s: float) -> None:
         assert stage.pool is not None, "a decoder's crash must not take the replica along"
         self._stage = stage
+        self._patience_s = patience_s
         self._decoders = ThreadPoolExecutor(stage.pool.workers, "decode")
         self._fetchers = ThreadPoolExecutor(FETCHES, "fetch")
         self._fetching = asyncio.Semaphore(FETCHES)
@@ -39,19 +68,41 @@ class Preprocessor:
         What has begun ends at the time limits of fetching and decoding.
         """
         begun = time.monotonic()
-        staged = await asyncio.gather(*(self._one(item) for item in items))
+        patience = Patience(self._patience_s)
+        staged = await asyncio.gather(*(self._one(item, patience) for item in items))
         pairs = [(item.item_id, found) for item, found in zip(items, staged, strict=True)]
         return StagedGroup(pairs, time.monotonic() - begun)
 
-    async def _one(self, item: Item) -> Staged | Failure:
+    async def _one(self, item: Item, patience: Patience) -> Staged | Failure:
         loop = asyncio.get_running_loop()
         if isinstance(item.source, bytes):
-            return await loop.run_in_executor(self._decoders, self._stage.stage, item)
+            return await loop.run_in_executor(self._decoders, self._decoded, item, patience)
         async with self._fetching:
             fetched = await loop.run_in_executor(self._fetchers, self._stage.fetch, item)
             if isinstance(fetched, Failure):
                 return fetched
-            return await loop.run_in_executor(self._decoders, self._stage.decode, item, fetched)
+            return await loop.run_in_executor(
+                self._decoders, self._decoded, item, patience, fetched
+            )
+
+    def _decoded(
+        self, item: Item, patience: Patience, fetched: Fetched | Failure | None = None
+    ) -> Staged | Failure:
+        """An item's pixels, in a decoder's thread; bytes that came with the request are there."""
+        fetched = fetched or self._stage.fetch(item)
+        if isinstance(fetched, Failure):
+            return fetched
+        limit = patience.limit()
+        if not limit:
+            message = (
+                f"no decoder was free for it within {patience.seconds:g} s, as others before it "
+                "hung: send it again, without them"
+            )
+            return Failure(FailureCode.DECODE_TIMEOUT, message, bytes_read=len(fetched.data))
+        found = self._stage.decode(item, fetched, limit)
+        if isinstance(found, Failure) and found.code in HUNG:
+            patience.hung += 1
+        return found
 
     async def warm(self) -> None:
         """Starts every decoder, so that the first request doesn't wait for them.
