@@ -32,6 +32,12 @@ def main(argv: list[str]) -> int:
     outcome = erase(config)
     if outcome.erasure:
         print(f"erasure {outcome.erasure}: readers see nothing of it from now on")
+    if outcome.unknown:  # by number, as no name shall stand in a log
+        numbers = ", ".join(map(str, outcome.unknown[:10])) + ", ..." * (len(outcome.unknown) > 10)
+        print(
+            f"{len(outcome.unknown)} of the items that were named, number {numbers}, were not in "
+            "the snapshot that readers saw: check their ids, unless they were erased before"
+        )
     for uri, receipt in outcome.receipts.items():
         print(f"{receipt.erasure} is removed, receipt at {uri}")
     for receipt in list(outcome.receipts.values())[:1]:

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,8 @@ from beholder.catalog.snapshot import open_snapshot
 from beholder.catalog.tables import PLANNED
 from beholder.media.storage import write_bytes
 from beholder.scoring import Scorer
+
+from .listener import Listener
 
 RUN = RunId("2026-11-20")
 ACCEPT = {"panel": "an untrained scorer has none", "mass": "it is untrained"}
@@ -429,3 +431,11 @@ def fault_proxy() -> type[FaultProxy]:
 def stop_at() -> type[Stop]:
     """The class."""
     return Stop
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as serving:
+        threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
+        yield serving
+        serving.shutdown()

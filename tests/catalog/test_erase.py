@@ -477,7 +477,8 @@ def test_the_door(platform: Platform, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_job(platform: Platform, project: Path) -> None:
-    words = [f"catalog={platform.catalog}", "items=[photo-01]", "owners=[ada]"]
+    words = [f"catalog={platform.catalog}", "items=[photo-00,photo-01,photo-x]", "owners=[ada]"]
+    platform.erase(items=["photo-00"])
     done = subprocess.run(
         [sys.executable, str(project / "jobs/erase.py"), *(w for x in words for w in ("--set", x))],
         capture_output=True,
@@ -487,6 +488,7 @@ def test_the_job(platform: Platform, project: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "is removed, receipt at" in done.stdout and "photo" not in done.stdout
+    assert "2 of the items that were named, number 1, 3, were not in" in done.stdout
     assert SECRET not in done.stdout + done.stderr
     assert "photo-01" not in seen(platform.catalog)
 

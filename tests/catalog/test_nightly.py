@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from beholder.catalog import nightly
+from beholder.catalog import nightly, telling
 from beholder.catalog.config import ReplayConfig
 from beholder.catalog.head import read_head, roll_back
 from beholder.catalog.history import explain_item
@@ -25,6 +25,8 @@ from beholder.items import Item
 from beholder.local_stack import ObjectStore, RayCluster
 from beholder.media.storage import exists, read_bytes, remove_files, write_bytes
 from beholder.scoring import Scorer
+
+from .listener import Listener
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
 
@@ -114,15 +116,16 @@ def test_a_revision_that_nobody_told_of_gets_its_report(
     look: Callable,
     pictures: list[bytes],
     monkeypatch: pytest.MonkeyPatch,
+    listener: Listener,
 ) -> None:
-    """Its driver dies once HEAD is moved; the date or the replay that is run again makes up.
+    """Its driver dies before the page; the date or the replay that is run again makes up for it.
 
     One object came late, and one was not the manifest's any more.
     """
     late = uploads.rows["03.jpg"]["uri"]
     remove_files([late])
     write_bytes(uploads.rows["04.jpg"]["uri"], pictures[24])
-    config = night(uploads, FIRST)
+    config = night(uploads, FIRST, webhook=f"http://127.0.0.1:{listener.server_port}/200")
     run_night(config)
     failed = {name: about[1] for name, about in look(config.catalog).states.items() if about[1]}
     codes = ("fetch.not_found", "fetch.changed")
@@ -136,7 +139,7 @@ def test_a_revision_that_nobody_told_of_gets_its_report(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(nightly, "tell", dies)
+        patch.setattr(telling, "write_report", dies)
         replay(again)
     layout = Layout(config.catalog)
     folder = layout.run(RunId(FIRST, 1))
@@ -151,6 +154,8 @@ def test_a_revision_that_nobody_told_of_gets_its_report(
         assert (told["items"]["scored"], told["items"]["failed"]) == (13, 1)
         assert all(map(exists, files))
         remove_files(files)
+    revisions = [0, 1, 1, 1]  # the webhook hears of what nobody may have told of
+    assert [told["snapshot"] for told in listener.posted] == [f"{FIRST}.{n}" for n in revisions]
     head = read_head(layout)
     assert head is not None and head.snapshot == f"{FIRST}.1"
 

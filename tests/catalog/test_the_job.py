@@ -3,16 +3,10 @@
 One catalog on a real Ray and a real S3, three nights of it; the webhook's listener is on loopback.
 """
 
-import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from beholder.catalog.config import NightlyConfig
 from beholder.catalog.estimate import Rate, Rates
@@ -23,35 +17,10 @@ from beholder.local_stack import ObjectStore, RayCluster
 from beholder.media.storage import exists, write_bytes
 from beholder.scoring import Scorer
 
+from .listener import Listener
+
 EARLY, FIRST, SECOND = "2026-11-19", "2026-11-20", "2026-11-21"
 STRICT = {"accept": {"panel": "an untrained scorer has none"}, "max_failed": 0.5}
-
-
-class Listener(ThreadingHTTPServer):
-    """Takes what is posted to it, and answers as its path says."""
-
-    def __init__(self) -> None:
-        self.posted: list[dict[str, Any]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:  # noqa: N805
-                size = int(handler.headers["Content-Length"])
-                self.posted.append(json.loads(handler.rfile.read(size)))
-                handler.send_response(int(handler.path.removeprefix("/")))
-                handler.end_headers()
-
-            def log_message(handler, *_: object) -> None:  # noqa: N805
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as serving:
-        threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
-        yield serving
-        serving.shutdown()
 
 
 def a_picture_costs_two(config: NightlyConfig, fingerprint: str) -> None:

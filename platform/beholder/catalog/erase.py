@@ -6,7 +6,7 @@ next call that removes, whatever that one is asked for. Each step may be done ag
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from beholder.catalog.buckets import bucket_numbers, split
 from beholder.catalog.head import read_head
 from beholder.catalog.layout import Layout
 from beholder.catalog.lease import Lease, LeaseTakenError
@@ -23,11 +24,12 @@ from beholder.catalog.patience import patiently
 from beholder.catalog.receipts import Receipt, erasure_key, read_receipt
 from beholder.catalog.record import CatalogError
 from beholder.catalog.removal import Catalog, Removed, at_work, find_catalogs, owned, remove
+from beholder.catalog.snapshot import open_snapshot
 from beholder.catalog.tombstones import Tombstones, bury, mark, read_tombstones
 from beholder.config import JobConfig
 from beholder.errors import UserError
 from beholder.media.conditional import WriteConflictError, create
-from beholder.media.storage import is_s3, open_filesystem
+from beholder.media.storage import StorageError, is_s3, open_filesystem
 
 LEASE_S = 120.0
 
@@ -84,11 +86,14 @@ class Outcome:
         erasure: id of the one that was made; None where all that was named was erased before.
         receipts: URIs of those written, with what they say.
         waits_for: why nothing was removed yet; None where all is gone.
+        unknown: which of the named items, from 1 on, the snapshot that readers saw did not have:
+            erased before, of other snapshots only, or misspelt. Their tombstones hold as others do.
     """
 
     erasure: str | None
     receipts: dict[str, Receipt]
     waits_for: str | None
+    unknown: tuple[int, ...] = ()
 
 
 def erase(config: EraseConfig) -> Outcome:
@@ -101,7 +106,28 @@ def erase(config: EraseConfig) -> Outcome:
     """
     key, named = erasure_key(), config.named()
     layout = _layout(config.catalog)
+    unknown = _unknown(layout, [name for what, name in named if what == "item"])
     made = bury(layout, named, key) if named else None
+    return replace(_finish(layout, made, key), unknown=unknown)
+
+
+def _unknown(layout: Layout, items: list[str]) -> tuple[int, ...]:
+    """Which items, from 1 on, readers don't see by now; none where nobody can tell."""
+    unknown: list[int] = []
+    try:
+        snapshot = open_snapshot(layout.root)
+        numbers = pa.array(range(1, len(items) + 1))
+        rows = pa.table({"item_id": pa.array(items, pa.string()), "number": numbers})
+        for bucket, here in split(rows, bucket_numbers(rows["item_id"], snapshot.record.buckets)):
+            there = pc.is_in(here["item_id"], snapshot.items(bucket)["item_id"].combine_chunks())
+            unknown += here.filter(pc.invert(there))["number"].to_pylist()
+    except (CatalogError, StorageError):  # which must not stand in an erasure's way
+        return ()
+    return tuple(sorted(unknown))
+
+
+def _finish(layout: Layout, made: str | None, key: bytes) -> Outcome:
+    """Removes what has tombstones, unless somebody is at work."""
     if not _pending(layout):
         return Outcome(made, {}, None)
     try:

@@ -32,7 +32,10 @@ def tell(
     commits: Mapping[int, Commit],
     seconds: Mapping[str, float],
 ) -> str:
-    """Writes a night's report and sends it to the webhook; returns the page's URI.
+    """Sends a night's summary to the webhook and writes its report; returns the page's URI.
+
+    The page comes last: where it is, all of this was done. Whoever dies on the way is made up for
+    by :func:`tell_late`, so that the webhook may hear of a night twice, but never not at all.
 
     Args:
         config: of the night.
@@ -60,10 +63,9 @@ def tell(
         cost=spent_money(seconds["score"], config),
     )
     report = make_report(night)
-    where = write_report(layout, report)
     if config.webhook:
         notify(config.webhook, report.summary)
-    return where
+    return write_report(layout, report)
 
 
 def tell_late(config: NightlyConfig, record: Record) -> str | None:
