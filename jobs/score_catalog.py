@@ -89,7 +89,7 @@ def show_plan(config: "NightlyConfig", as_json: bool) -> int:
     config = with_current_scorer(config)
     run = RunId(config.logical_date)
     outline = patiently(lambda: outline_scorer(config.scorer))
-    found = preview(config, current(Layout(config.catalog)), outline, run)
+    found = preview(config, current(Layout(config.catalog), run), outline, run)
     if as_json:
         print(json.dumps(outlook(*found), indent=1))
     else:

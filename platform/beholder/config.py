@@ -141,7 +141,8 @@ def _faults(
         choice = fault["ctx"] if fault["type"] == "union_tag_invalid" else None
         if choice:  # of several sections, by one of their keys
             key = f"{key}.{choice['discriminator'].strip(chr(39))}"
-        by_hand = any(key == k or key.startswith(f"{k}.") for k in overridden)
+        # A section's own fault may be that of a key which was set in it.
+        by_hand = any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in overridden)
         source = "--set" if by_hand else where
         if fault["type"] == "extra_forbidden":
             text = f"unknown key '{key}': {_hint(model_class, key, fault['loc'])}"
@@ -151,6 +152,8 @@ def _faults(
             text = f"'{key}' is missing: {_meaning(model_class, key)}"
         else:
             message = fault["msg"].removeprefix("Value error, ")
+            if fault["type"] in ("tuple_type", "list_type"):
+                message = "write a list, as [a, b]"
             # A section's own message names what is wrong: its whole content doesn't.
             shown = "" if isinstance(fault["input"], Mapping) else f" is {_shown(fault['input'])}"
             named = f"'{key}'{shown}: " if key else ""

@@ -38,6 +38,16 @@ class _OnceLoader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        """A date; one that no calendar has stays text, of which whoever reads it says more."""
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError:
+            return self.construct_scalar(node)
+
+
+_OnceLoader.add_constructor("tag:yaml.org,2002:timestamp", _OnceLoader.construct_yaml_timestamp)
+
 
 def parse_yaml(text: str) -> Any:
     """The content of one YAML document.

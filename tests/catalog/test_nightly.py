@@ -19,13 +19,14 @@ from beholder.catalog.head import read_head, roll_back
 from beholder.catalog.history import explain_item
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.ledger import Commit, committed
-from beholder.catalog.nightly import replay, run_night
+from beholder.catalog.nightly import replay, run_night, say
 from beholder.catalog.session import connect
 from beholder.items import Item
 from beholder.local_stack import ObjectStore, RayCluster
-from beholder.media.storage import exists, read_bytes, remove_files, write_bytes
+from beholder.media.storage import exists, list_files, read_bytes, remove_files, write_bytes
 from beholder.scoring import Scorer
 
+from .conftest import ACCEPT
 from .listener import Listener
 
 FIRST, SECOND = "2026-11-20", "2026-11-21"
@@ -158,6 +159,26 @@ def test_a_revision_that_nobody_told_of_gets_its_report(
     assert [told["snapshot"] for told in listener.posted] == [f"{FIRST}.{n}" for n in revisions]
     head = read_head(layout)
     assert head is not None and head.snapshot == f"{FIRST}.1"
+
+
+def test_a_cause_that_was_mended_and_the_run_s_folder_removed_make_a_refused_date_anew(
+    uploads, night: Callable, look: Callable, pictures: list[bytes]
+) -> None:
+    """As the refusal and the runbook say; without that the date keeps what it has committed."""
+    away = [uploads.rows[f"{at:02d}.jpg"]["uri"] for at in range(6)]
+    remove_files(away)
+    config = night(uploads, FIRST, audit={"accept": ACCEPT, "failed_minimum": 5, "max_failed": 0.2})
+    for _ in range(2):
+        outcome = run_night(config)
+        assert (outcome.name, outcome.refused) == ("refused", ("failed",))
+        for at, uri in enumerate(away):
+            write_bytes(uri, pictures[at])
+    folder = Layout(config.catalog).run(RunId(FIRST))
+    assert f"mend the cause, remove {folder}/ and run the date again" in say(outcome)
+    remove_files(list_files(folder))
+    outcome = run_night(config)
+    assert outcome.name == "published"
+    assert [n for n, about in look(config.catalog).states.items() if about[1]] == ["page.jpg"]
 
 
 @pytest.mark.parametrize("how", ["deleted", "doubled"])

@@ -10,7 +10,7 @@ from beholder.catalog.head import RESTORED, read_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.record import CatalogError
 from beholder.catalog.verdicts import removed_share
-from beholder.config import ConfigError, validate_config
+from beholder.config import ConfigError, load_config, validate_config
 from beholder.errors import UserError
 
 
@@ -52,12 +52,30 @@ def test_a_damaged_head_says_what_to_write_and_that_works(tmp_path: Path) -> Non
     assert head is not None and head.snapshot == "2026-11-20.0"
 
 
+ABOUT = {"catalog": "/c", "manifest": "/m", "scorer": "/s", "logical_date": "2026-11-20"}
+
+
 def test_a_sample_may_be_said_in_percent() -> None:
-    about = {"catalog": "/c", "manifest": "/m", "scorer": "/s", "logical_date": "2026-11-20"}
-    assert validate_config(NightlyConfig, about | {"sample": "1%"}, "test").sample == 0.01
-    for wrong, said in (
-        ("one%", "'sample' is 'one%': no part: write it as 1% or 0.01"),
-        ("200%", "less"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            validate_config(NightlyConfig, about | {"sample": wrong}, "test")
+    assert validate_config(NightlyConfig, ABOUT | {"sample": "1%"}, "test").sample == 0.01
+
+
+def test_a_webhook_is_http_and_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="webhook is no http:// or https:// URL") as refusal:
+        validate_config(NightlyConfig, ABOUT | {"webhook": "ftp://secret@host/"}, "test")
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("sample=one%", "'sample' is 'one%': no part: write it as 1% or 0.01"),
+        ("sample=200%", "'sample' is 2.0: input should be less than or equal to 1"),
+        ("logical_date=2026-13-45", "'logical_date' is '2026-13-45': no date: write it as 2026"),
+        ("allowed_places=s3://b", r"'allowed_places' is 's3://b': write a list, as \[a, b\]"),
+        ("audit.accept.files=why", "'audit.accept': 'files' proves that nothing was lost"),
+    ],
+)
+def test_a_wrong_value_is_said_with_its_remedy(said: str, answer: str) -> None:
+    given = [f"{key}={value}" for key, value in ABOUT.items()]
+    with pytest.raises(ConfigError, match=f"--set: {answer}"):
+        load_config(NightlyConfig, None, [*given, said])

@@ -30,6 +30,13 @@ def test_a_blend_by_hand() -> None:
     assert found.tolist() == [0.125, 0.5, 0.5625, 0.8125]
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 7, 11])
+def test_equal_blends_are_equal(n: int) -> None:
+    """Or the rounding of thirds would break a tie whose order the caller chose."""
+    up = np.arange(n)
+    assert len(set(Weighted(0.5).blended(up, up[::-1]).tolist())) == 1
+
+
 @pytest.mark.parametrize("weight", [0, 1])
 def test_the_ends_of_the_weight(weight: float) -> None:
     quality, relevance = np.random.default_rng(0).normal(size=(2, 50))

@@ -218,6 +218,10 @@ ONE = {"mean": 3, "std": 1, "scale": [1, 5]}
             "candidate 'a': its mean 5.01 lies outside its scale [1, 5]",
         ),
         ({"candidates": [stored("a", {**ONE, "mean": 0.99})]}, "lies outside its scale [1, 5]"),
+        (
+            {"candidates": [stored("a", {**ONE, "std": 2.1})]},
+            "candidate 'a': its std 2.1 is more than half of its scale [1, 5]",
+        ),
         ({"candidates": [stored("a", {**ONE, "std": "1"})]}, "valid number"),
         ({"candidates": [stored("a", distribution([0.5] * 5))]}, "'a': probabilities must sum"),
         ({"candidates": [stored("a", distribution([0.5] * 2))]}, "'a': 2 probs for a support of 5"),

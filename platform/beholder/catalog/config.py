@@ -170,6 +170,13 @@ class NightlyConfig(ScoringConfig):
         return text
 
     @model_validator(mode="after")
+    def _webhook_is_http(self) -> "NightlyConfig":
+        # Not said of the field, whose value would be shown: it may hold a secret.
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError("webhook is no http:// or https:// URL: give one, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _budget_has_prices(self) -> "NightlyConfig":
         budgets = {"budget": self.budget, "shadow.budget": self.shadow and self.shadow.budget}
         for name, budget in budgets.items():

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pydantic import ValidationError
 
 from beholder.catalog.config import CURRENT, NightlyConfig
-from beholder.catalog.head import Head, read_head
+from beholder.catalog.head import Head, lost_record, read_head, refuse_lost_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.patience import patiently, trouble
 from beholder.catalog.record import DamagedError, Record, Stored, find_record, lineage
@@ -63,7 +63,7 @@ def settle_current(layout: Layout) -> CurrentScorer | None:
     while (head := read_head(layout)) is not None:
         record = find_record(layout, RunId.parse(head.snapshot))
         if record is None:
-            raise DamagedError(f"{layout.head} names {head.snapshot}, which has no record")
+            raise lost_record(layout, head)
         said, version = _read(layout)
         if said and (said.scorer, said.fingerprint) == (record.scorer, record.fingerprint):
             return said
@@ -86,6 +86,7 @@ def with_current_scorer(config: NightlyConfig) -> NightlyConfig:
         return config
     current = settle_current(Layout(config.catalog))
     if current is None:
+        refuse_lost_head(Layout(config.catalog))
         raise UserError(
             f"{config.catalog} has no current scorer before its first night: set scorer to a "
             "scorer's folder"

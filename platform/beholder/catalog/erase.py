@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from beholder.catalog.buckets import bucket_numbers, split
-from beholder.catalog.head import read_head
+from beholder.catalog.head import read_head, refuse_lost_head
 from beholder.catalog.layout import Layout
 from beholder.catalog.lease import Lease, LeaseTakenError
 from beholder.catalog.locations import Location
@@ -161,6 +161,7 @@ def _layout(catalog: str) -> Layout:
     if layout.home != layout:
         raise CatalogError(f"{catalog} is a shadow: erase from {layout.home.root}, which covers it")
     if read_head(layout) is None:
+        refuse_lost_head(layout)
         raise CatalogError(f"{catalog} has no published snapshot: check the URI")
     return layout
 

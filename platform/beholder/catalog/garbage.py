@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from beholder.catalog.head import read_head
+from beholder.catalog.head import Head, lost_record, read_head, refuse_lost_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.locations import Location
 from beholder.catalog.patience import delete, patiently
@@ -81,6 +81,7 @@ def find_garbage(config: GarbageConfig) -> Garbage:
     layout = Layout(config.catalog.rstrip("/"))
     _check_root(layout)
     if read_head(layout) is None:
+        refuse_lost_head(layout)
         raise CatalogError(f"{layout.root} has no published snapshot: check the URI")
     main = _look(layout, layout, config)
     objects = _listed(layout, "shadows")
@@ -175,7 +176,7 @@ def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
     prefix = "" if layout == main else f"{main.relative(layout.root)}/"
     head = read_head(layout)
     records = _listed(layout, "snapshots")
-    kept = _kept(layout, records, head.snapshot, config.keep) if head else []
+    kept = _kept(layout, records, head, config.keep) if head else []
     # Only now: what is published from here on is younger than the grace time.
     state = [*_listed(layout, "items"), *_listed(layout, "scores")]
     leases, runs = _listed(layout, "leases"), _listed(layout, "runs")
@@ -202,13 +203,15 @@ def _look(main: Layout, layout: Layout, config: GarbageConfig) -> _Part:
     )
 
 
-def _kept(layout: Layout, found: Iterable[_Object], head: str, keep: int) -> list[Record]:
+def _kept(layout: Layout, found: Iterable[_Object], head: Head, keep: int) -> list[Record]:
     """The newest snapshots, HEAD's and its parent."""
     names = [name for name in map(_snapshot, found) if name is not None]
     read = [find_record(layout, RunId.parse(name)) for name in names]
     records = {record.id: record for record in read if record is not None}
+    if head.snapshot not in records:
+        raise lost_record(layout, head)
     newest = sorted(records.values(), key=lambda r: r.created_at, reverse=True)[:keep]
-    wanted = {record.id for record in newest} | {head, records[head].parent}
+    wanted = {record.id for record in newest} | {head.snapshot, records[head.snapshot].parent}
     return [record for record in records.values() if record.id in wanted]
 
 
@@ -247,6 +250,7 @@ def _listed(layout: Layout, folder: str) -> list[_Object]:
     changed = {
         name: d["mtime"] if "mtime" in d else d["LastModified"].timestamp()
         for name, d in found.items()
+        if d["type"] == "file"  # some stores list a folder that was emptied
     }
     return [
         _Object(name.removeprefix(f"{root}/"), found[name]["size"], (now - at) / 3600)

@@ -15,7 +15,7 @@ from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.patience import patiently, trouble
 from beholder.catalog.record import CatalogError, DamagedError, Record, Stored, find_record, lineage
 from beholder.media.conditional import WriteConflictError, create, read_version, replace
-from beholder.media.storage import StorageError, Trouble
+from beholder.media.storage import StorageError, Trouble, list_files
 
 RESTORED = (
     '{"snapshot": "2026-11-20.0", "reason": "restored", "by": "me", "at": "2026-11-20T08:00:00Z"}'
@@ -49,6 +49,36 @@ def read_head(layout: Layout) -> Head | None:
         StorageError: the storage can't be used.
     """
     return _read(layout)[0]
+
+
+def refuse_lost_head(layout: Layout, ours: RunId | None = None) -> None:
+    """Refuses a catalog without a HEAD that has snapshots: it would be taken for a new one.
+
+    Args:
+        layout: of a catalog without a HEAD.
+        ours: a run whose driver may have died between record and HEAD of a catalog's first night.
+
+    Raises:
+        DamagedError: there are other runs' snapshots; the message names the newest.
+        StorageError: the storage can't be used.
+    """
+    found = patiently(lambda: list_files(f"{layout.root}/snapshots"))
+    names = [uri.rpartition("/")[2].removesuffix(".json") for uri in found if uri.endswith(".json")]
+    others = sorted({*names} - {str(ours)})
+    if others:
+        raise DamagedError(
+            f"{layout.head} is gone, though {layout.root} has snapshots up to {others[-1]}: write "
+            f"{RESTORED} into it, with the id of the one that readers shall see"
+        )
+
+
+def lost_record(layout: Layout, head: Head) -> DamagedError:
+    """What to say where HEAD names a snapshot that has no record."""
+    return DamagedError(
+        f"{layout.head} names {head.snapshot}, which has no record: put {layout.root}/snapshots/"
+        f"{head.snapshot}.json back, or take readers to another one with jobs/rollback.py "
+        "--set to=..., as it is called in snapshots/"
+    )
 
 
 def publish(layout: Layout, record: Record, by: str) -> None:
@@ -148,13 +178,16 @@ def roll_back(layout: Layout, to: str | None, by: str, reason: str = "rolled bac
     """
     head, version = _read(layout)
     if head is None:
+        refuse_lost_head(layout)
         raise CatalogError(
             f"{layout.root} has no published snapshot: there is nothing to roll back"
         )
     left = [record.id for record in lineage(layout, head.snapshot)]
     if to is None:
         here = find_record(layout, RunId.parse(head.snapshot))
-        to = here.parent if here else None
+        if here is None:
+            raise lost_record(layout, head)
+        to = here.parent
         if to is None:
             raise CatalogError(f"{head.snapshot} is the first snapshot: name another by --set to=…")
     reached = [record.id for record in lineage(layout, to)]

@@ -14,10 +14,11 @@ from typing import Literal
 import ray
 
 from beholder.catalog.audit import audit
+from beholder.catalog.checks import JUDGEMENTS
 from beholder.catalog.config import NightlyConfig, ReplayConfig
 from beholder.catalog.current_scorer import settle_current, with_current_scorer
 from beholder.catalog.cut_short import cut_short
-from beholder.catalog.head import finish, next_revision, publish, read_head
+from beholder.catalog.head import finish, next_revision, publish, read_head, refuse_lost_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.lease import Lease, wait_until_free
 from beholder.catalog.ledger import Commit, read_chunk
@@ -78,6 +79,13 @@ def say(outcome: Outcome) -> str:
                 lines.append(
                     "  " + " ".join([f"{check['name']}: {check['sentence']}", *check["offending"]])
                 )
+        judged = [name for name in outcome.refused if name in JUDGEMENTS]
+        if len(judged) == len(outcome.refused):
+            lines.append(
+                f"accept it (--set audit.accept.{judged[0]}='why' ...), or mend the cause, remove "
+                f"{(outcome.report or '').rpartition('/')[0]}/ and run the date again, which looks "
+                "at all anew"
+            )
     else:
         counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in record.counts.items())
         lines = [f"{record.id} is published ({outcome.name}): {counts}"]
@@ -135,7 +143,7 @@ def run_night(config: NightlyConfig) -> Outcome:
     outline = patiently(lambda: outline_scorer(config.scorer))
     with Lease(layout.lease(run.date), config.lease_seconds, config.take_over) as lease:
         wait_until_free(layout.erasing)
-        parent = current(layout)
+        parent = current(layout, run)
         # Of a date that readers see the night's own record may have been collected as garbage.
         seen = parent.id if parent is not None and parent.id.date == run.date else run
         standing = _standing(config, layout, seen, lease.holder)
@@ -188,9 +196,21 @@ def replay(config: ReplayConfig) -> Outcome:
         return carry_out(night, plan, parent, outline, lease, clock.seconds)
 
 
-def current(layout: Layout) -> Snapshot | None:
-    """The snapshot that readers see; None before the first publication."""
-    return open_snapshot(layout.root) if read_head(layout) is not None else None
+def current(layout: Layout, run: RunId | None = None) -> Snapshot | None:
+    """The snapshot that readers see; None before the first publication.
+
+    Args:
+        layout: of the catalog.
+        run: that asks, and may have recorded the first one already.
+
+    Raises:
+        DamagedError: HEAD, or what it names, is gone or damaged.
+        StorageError: the storage can't be used.
+    """
+    if read_head(layout) is not None:
+        return open_snapshot(layout.root)
+    refuse_lost_head(layout, run)
+    return None
 
 
 def carry_out(

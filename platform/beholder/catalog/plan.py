@@ -277,7 +277,9 @@ def _aim(config: NightlyConfig, parent: Snapshot | None, outline: ScorerOutline,
 def _checked(plan: Plan, aim: Aim) -> Plan:
     """The plan, if it is for the same."""
     shown = {
-        "manifest": lambda aim: f"{aim.manifest.uri} (version {aim.manifest.version})",
+        "manifest": lambda aim: (
+            f"{aim.manifest.uri} (version {aim.manifest.version}, {aim.manifest.rows} rows)"
+        ),
     }
     for name in Aim.model_fields:
         if getattr(plan, name) != getattr(aim, name):

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beholder.catalog.buckets import Buckets, query
-from beholder.catalog.head import read_head
+from beholder.catalog.head import lost_record, read_head, refuse_lost_head
 from beholder.catalog.layout import Layout, RunId
 from beholder.catalog.patience import trouble
-from beholder.catalog.record import KEYS, CatalogError, Record, find_record
+from beholder.catalog.record import KEYS, CatalogError, DamagedError, Record, find_record
 from beholder.catalog.state_files import read_file
 from beholder.catalog.tables import ITEM_FIELDS, ITEMS, SCORE_VALUES, SCORES
 from beholder.catalog.tombstones import Tombstones, read_tombstones
@@ -98,8 +98,13 @@ class Snapshot:
         except StorageError as error:
             now = find_record(self.layout, self.id)
             replaced = now is not None and now.files(table).get(bucket, ()) != files
-            if trouble(error) is not Trouble.OBJECT_MISSING or now is None or not replaced:
+            if trouble(error) is not Trouble.OBJECT_MISSING:
                 raise
+            if now is None or not replaced:
+                raise DamagedError(
+                    f"snapshot {self.id} names a file that is gone ({error}): restore it, or roll "
+                    "back to a snapshot that doesn't name it"
+                ) from None
             return [read_file(self.layout, file) for file in now.files(table).get(bucket, ())]
 
     def rows(self) -> Iterator[pa.Table]:
@@ -148,10 +153,13 @@ def open_snapshot(root: str, snapshot: str | None = None) -> Snapshot:
     if snapshot is None:
         head = read_head(layout)
         if head is None:
+            refuse_lost_head(layout)
             raise CatalogError(
                 f"{root} has no published snapshot: check the URI, or run jobs/score_catalog.py"
             )
         snapshot = head.snapshot
+        if find_record(layout, RunId.parse(snapshot)) is None:
+            raise lost_record(layout, head)
     found = find_record(layout, RunId.parse(snapshot))
     if found is None:
         raise CatalogError(f"{root} has no snapshot {snapshot}: it was never made, or collected")

@@ -150,7 +150,9 @@ def list_files(uri: str) -> list[str]:
     """
     fs, path = open_filesystem(uri)
     with explained(uri):
-        found = sorted(fs.find(path))
+        there = fs.find(path, detail=True)
+        # A folder that was emptied may be listed as itself.
+        found = sorted(name for name, about in there.items() if about["type"] == "file")
         if not found and is_s3(uri):
             _check_bucket(fs, uri)
     return [f"s3://{name}" if is_s3(uri) else name for name in found]

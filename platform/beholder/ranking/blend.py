@@ -10,6 +10,9 @@ from scipy.stats import rankdata
 from beholder.opinions import Point, Rating
 from beholder.ranking.candidates import Array
 
+DIGITS = 12
+"""Of a blend, without which two that are equal might differ by their rounding."""
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -39,7 +42,8 @@ class Weighted:
             relevance: in any unit, higher is better. (n,).
         """
         ours, theirs = percentiles(quality), percentiles(relevance)
-        return self.weight * ours + (1 - self.weight) * theirs
+        blend = self.weight * ours + (1 - self.weight) * theirs
+        return np.round(blend, DIGITS)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def check_names(folder: str, names: Sequence[str]) -> None:
         )
     for name in ("scorer.json", "config.json", "tokenizer.json"):
         if name not in names:
-            raise ScorerError(f"scorer folder {folder} has no {name}: it is not a whole scorer")
+            raise ScorerError(f"scorer folder {folder} has no {name}: name a finished scorer's")
 
 
 def check_tasks(known: Iterable[str], asked: Sequence[str] | None) -> tuple[str, ...]:

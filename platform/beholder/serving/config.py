@@ -1,8 +1,9 @@
 """What a Serve application can be told; ``serve_apps/`` has examples."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from beholder.config import JobConfig
 from beholder.evaluation.succession import SuccessionConfig
@@ -13,7 +14,15 @@ from beholder.serving.keys import check_hashes
 from beholder.serving.sources import FOLDER
 
 AdapterName = Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,64}$")]
-Folder = Annotated[str, StringConstraints(pattern=rf"^{FOLDER}$")]
+
+
+def _as_folder(text: str) -> str:
+    if not re.fullmatch(FOLDER, text):
+        raise ValueError("write it as bucket or bucket/folder, without s3:// before it")
+    return text
+
+
+Folder = Annotated[str, AfterValidator(_as_folder)]
 
 
 class CandidateConfig(JobConfig):

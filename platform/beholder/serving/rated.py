@@ -47,7 +47,8 @@ class Rated:
         for position, (fingerprint, score) in stored.items():
             self._origin[position] = fingerprint, self._scale(position, score)
             if score.support is None or score.probs is None:
-                self.mean[position] = self._on_scale(position, score.mean)
+                self._check_moments(position, score)
+                self.mean[position] = score.mean
                 self.std[position] = np.nan if score.std is None else score.std
                 continue
             if len(score.probs) != len(score.support):
@@ -192,15 +193,17 @@ class Rated:
         self._stacks.append(stack)
         self.mean[positions], self.std[positions] = stack.mean, stack.std
 
-    def _on_scale(self, position: int, mean: float | None) -> float | None:
+    def _check_moments(self, position: int, score: StoredScore) -> None:
+        """Refuses what no distribution on the scale has: at most half of it is the std."""
         scale = self._origin[position][1]
-        slack = ROUNDING * (scale.maximum - scale.minimum)
-        if mean is None or scale.minimum - slack <= mean <= scale.maximum + slack:
-            return mean
-        raise self._refused(
-            position,
-            f"its mean {mean:g} lies outside its scale {_told(scale)}: send both as scored",
-        )
+        width = scale.maximum - scale.minimum
+        low, high = scale.minimum - ROUNDING * width, scale.maximum + ROUNDING * width
+        if score.mean is not None and not low <= score.mean <= high:
+            said = f"its mean {score.mean:g} lies outside its scale {_told(scale)}"
+            raise self._refused(position, f"{said}: send both as scored")
+        if score.std is not None and score.std > (0.5 + ROUNDING) * width:
+            said = f"its std {score.std:g} is more than half of its scale {_told(scale)}"
+            raise self._refused(position, f"{said}: send both as scored")
 
     def _scale(self, position: int, score: StoredScore) -> Scale:
         try:

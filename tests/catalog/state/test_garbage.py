@@ -16,7 +16,8 @@ from beholder.catalog.layout import RunId
 from beholder.catalog.rank_record import Part, RankRecord
 from beholder.catalog.record import CatalogError
 from beholder.catalog.snapshot import open_snapshot
-from beholder.media.storage import list_files, write_bytes
+from beholder.local_stack import ObjectStore
+from beholder.media.storage import list_files, remove_files, write_bytes
 
 
 @pytest.fixture
@@ -165,6 +166,17 @@ def test_a_lost_file_stops_it(catalog) -> None:
     Path(snapshot.layout.absolute(lost)).unlink()
     with pytest.raises(CatalogError, match=f"{lost} is not there, though"):
         find_garbage(GarbageConfig(catalog=catalog.layout.root))
+
+
+def test_a_folder_that_was_emptied_is_no_file(s3: ObjectStore, nights, run_id) -> None:
+    """SeaweedFS lists it as itself."""
+    made = nights(root=f"s3://{s3.bucket}/emptied")
+    made.night(run_id(0), [made.scored("a", run_id(0), "aa", 1.0)])
+    uri = f"{made.layout.root}/ranks/x/y.parquet"
+    write_bytes(uri, b"x")
+    remove_files([uri])
+    assert find_garbage(GarbageConfig(catalog=made.layout.root)).objects == ()
+    assert list_files(f"{made.layout.root}/ranks") == []
 
 
 def test_a_root_with_a_slash_is_the_same_catalog(catalog) -> None:

@@ -2,13 +2,26 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from beholder.catalog import head as module
-from beholder.catalog.head import NotPublishedError, finish, publish, read_head, roll_back
+from beholder.catalog.current_scorer import settle_current
+from beholder.catalog.erase import EraseConfig, erase
+from beholder.catalog.garbage import GarbageConfig, find_garbage
+from beholder.catalog.head import (
+    RESTORED,
+    NotPublishedError,
+    finish,
+    publish,
+    read_head,
+    roll_back,
+)
 from beholder.catalog.layout import RunId
-from beholder.catalog.record import CatalogError
+from beholder.catalog.nightly import current
+from beholder.catalog.receipts import KEY
+from beholder.catalog.record import CatalogError, DamagedError
 from beholder.catalog.snapshot import open_snapshot
 from beholder.media.conditional import WriteConflictError
 
@@ -34,6 +47,47 @@ def test_a_catalog_without_a_publication_says_so(nights) -> None:
         open_snapshot(nights().layout.root)
     with pytest.raises(CatalogError, match="there is nothing to roll back"):
         roll_back(nights().layout, None, "me")
+
+
+def test_a_head_that_is_gone_is_no_new_catalog(
+    catalog, run_id, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a first night whose driver died before HEAD may have recorded a snapshot by then."""
+    monkeypatch.setenv(KEY, "k" * 32)
+    catalog.night(run_id(1), [])
+    layout, root = catalog.layout, catalog.layout.root
+    Path(layout.head).unlink()
+    asked = [
+        lambda: open_snapshot(root),
+        lambda: current(layout),
+        lambda: current(layout, RunId.parse(run_id(1))),
+        lambda: roll_back(layout, None, "me"),
+        lambda: erase(EraseConfig(catalog=root)),
+        lambda: find_garbage(GarbageConfig(catalog=root)),
+    ]
+    for ask in asked:
+        with pytest.raises(DamagedError, match=r"HEAD is gone, though .* write {.*} into it"):
+            ask()
+    Path(layout.snapshot(RunId.parse(run_id(0)))).unlink()
+    assert current(layout, RunId.parse(run_id(1))) is None
+    Path(layout.head).write_text(RESTORED.replace("2026-11-20.0", run_id(1)))
+    assert _seen(catalog) == run_id(1)
+
+
+def test_a_head_that_names_nothing_says_what_to_type(catalog, run_id) -> None:
+    catalog.night(run_id(1), [])
+    layout, root = catalog.layout, catalog.layout.root
+    Path(layout.snapshot(RunId.parse(run_id(1)))).unlink()
+    for ask in (
+        lambda: open_snapshot(root),
+        lambda: roll_back(layout, None, "me"),
+        lambda: find_garbage(GarbageConfig(catalog=root)),
+        lambda: settle_current(layout),
+    ):
+        with pytest.raises(DamagedError, match=f"HEAD names {run_id(1)}, which .*rollback.py"):
+            ask()
+    roll_back(layout, run_id(0), "me")
+    assert _seen(catalog) == run_id(0)
 
 
 def test_readers_see_the_old_snapshot_until_head_moves(catalog, contents, run_id) -> None:

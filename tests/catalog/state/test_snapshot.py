@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from beholder.catalog import prepare as preparing
-from beholder.catalog.record import CatalogError
+from beholder.catalog.record import CatalogError, DamagedError
 from beholder.catalog.snapshot import ROWS, open_snapshot
 
 
@@ -83,6 +83,13 @@ def test_a_damaged_file_is_refused_by_name(snapshot) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(CatalogError, match=f"{path.name}: its sha256 is"):
+        list(snapshot.rows())
+
+
+def test_a_file_that_is_gone_is_refused_by_name(snapshot) -> None:
+    file = next(iter(snapshot.record.items.values()))[0]
+    Path(snapshot.layout.absolute(file.path)).unlink()
+    with pytest.raises(DamagedError, match=rf"{snapshot.id} names .* gone .*{file.path}.*restore"):
         list(snapshot.rows())
 
 
