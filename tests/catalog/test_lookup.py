@@ -1,5 +1,6 @@
 """Scores by item id from look-up files, against the rows that went in."""
 
+import gc
 import hashlib
 import threading
 from collections.abc import Callable
@@ -181,15 +182,21 @@ def test_erased_items_are_unknown(lookup: Lookup, tmp_path: Path) -> None:
     }
 
 
-def test_local_copies_go_with_the_object(
+def test_local_copies_have_no_names_and_go_with_the_object(
     record: RankRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count(f"{scratch}/beholder-lookup-")
+
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     lookup = Lookup(Layout(str(tmp_path / "catalog")), record)
     lookup.fetch(range(8))
     batch: Callable = lookup.find
-    assert len(list(scratch.rglob("*.arrow"))) == 7
+    assert not list(scratch.iterdir()), "a replica that is killed would leave them"
+    assert mapped() == 7
     del lookup, batch
-    assert not list(scratch.iterdir())
+    gc.collect()
+    assert mapped() == 0

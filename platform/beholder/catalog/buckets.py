@@ -14,12 +14,15 @@ that of one bucket and of what waits to be spilled.
 """
 
 import atexit
+import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -181,9 +184,23 @@ class Buckets:
         return str(self._folder / f"{len(self._readers):06d}.arrow")
 
 
+def _scratch() -> str:
+    """Where DuckDB may spill, not there yet: most processes never do, and Ray kills its workers.
+
+    DuckDB lets others read what it makes, so it is below a folder of this user's alone.
+    """
+    parent = Path(tempfile.gettempdir()) / f"beholder-{os.getuid()}"
+    parent.mkdir(0o700, exist_ok=True)
+    about = parent.lstat()
+    ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    if not ours or about.st_mode & 0o077:
+        parent = Path(tempfile.mkdtemp(prefix="beholder-"))
+    return str(parent / f"duckdb-{uuid4().hex}")
+
+
 @lru_cache(maxsize=1)
 def _duckdb() -> duckdb.DuckDBPyConnection:
-    scratch = tempfile.mkdtemp(prefix="beholder-duckdb-")
+    scratch = _scratch()
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     return duckdb.connect(
         config={

@@ -12,12 +12,10 @@ and mapped: what is read of it are the pages that a binary search touches.
 import hashlib
 import tempfile
 import threading
-import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +52,8 @@ class Found:
 class Lookup:
     """The look-up files of one snapshot; thread-safe.
 
-    Their copies go when nobody holds the object any more: an answer that has begun ends on the
-    snapshot that it began with.
+    Their copies, which have no names, go when nobody holds the object any more: an answer that has
+    begun ends on the snapshot that it began with.
 
     Args:
         layout: of the catalog.
@@ -65,8 +63,6 @@ class Lookup:
     def __init__(self, layout: Layout, record: RankRecord) -> None:
         self.record = record
         self._layout = layout
-        self._scratch = tempfile.TemporaryDirectory(prefix="beholder-lookup-")
-        weakref.finalize(self, self._scratch.cleanup)
         self._mapped: dict[int, pa.RecordBatch] = {}
         self._turns = {bucket: threading.Lock() for bucket in record.lookup}
 
@@ -90,9 +86,12 @@ class Lookup:
         with self._turns[bucket]:
             if bucket in self._mapped:
                 return
-            path = Path(self._scratch.name) / f"{bucket:05d}.arrow"
-            path.write_bytes(read_part(self._layout, self.record.lookup[bucket]))
-            self._mapped[bucket] = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+            data = read_part(self._layout, self.record.lookup[bucket])
+            # Mapped, it stays without its name: a replica that is killed leaves nothing behind.
+            with tempfile.NamedTemporaryFile(prefix="beholder-lookup-") as file:
+                file.write(data)
+                file.flush()
+                self._mapped[bucket] = pa.ipc.open_file(pa.memory_map(file.name)).get_batch(0)
 
     def find(self, ids: Sequence[str], task: str, erased: Tombstones) -> Found:
         """Scores of some items.
