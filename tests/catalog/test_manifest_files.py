@@ -75,7 +75,7 @@ def test_a_wrong_row_is_said_with_its_place_in_its_file(
     rows[9][column] = value
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet", row_group_size=4)
     found = ManifestFiles.find(str(tmp_path))
-    with pytest.raises(ManifestError, match=f"{tmp_path}/b.parquet: {said} in row 10 "):
+    with pytest.raises(ManifestError, match=rf"{tmp_path}/b.parquet: {said} in row 10\b"):
         list(found.batches())
 
 

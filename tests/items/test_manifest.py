@@ -62,7 +62,7 @@ def test_nulls() -> None:
     said = "uri is empty in row 2 (item 'b'): fill it in, or leave the row out"
     for nothing in (None, "", "  "):
         assert said in refusal(table(uri=["s3://x", nothing]))
-        assert "item_id is empty in row 1 (item '" in refusal(table(item_id=[nothing, "b"]))
+        assert "item_id is empty in row 1: fill it in" in refusal(table(item_id=[nothing, "b"]))
     said = "mos is empty in row 2 (item 'b')"
     assert said in refusal(table(mos=[1.0, None]), need=("mos",))
     check_manifest(table(mos=[1.0, None]), "m")  # nobody asked for it

@@ -80,7 +80,7 @@ def say(outcome: Outcome) -> str:
                     "  " + " ".join([f"{check['name']}: {check['sentence']}", *check["offending"]])
                 )
         judged = [name for name in outcome.refused if name in JUDGEMENTS]
-        if len(judged) == len(outcome.refused):
+        if judged and len(judged) == len(outcome.refused):
             lines.append(
                 f"accept it (--set audit.accept.{judged[0]}='why' ...), or mend the cause, remove "
                 f"{(outcome.report or '').rpartition('/')[0]}/ and run the date again, which looks "

@@ -149,7 +149,7 @@ def open_snapshot(root: str, snapshot: str | None = None) -> Snapshot:
         CatalogError: there is none, or its record is not one.
         StorageError: the storage can't be used.
     """
-    layout = Layout(root.rstrip("/"))
+    layout, head = Layout(root.rstrip("/")), None
     if snapshot is None:
         head = read_head(layout)
         if head is None:
@@ -158,9 +158,9 @@ def open_snapshot(root: str, snapshot: str | None = None) -> Snapshot:
                 f"{root} has no published snapshot: check the URI, or run jobs/score_catalog.py"
             )
         snapshot = head.snapshot
-        if find_record(layout, RunId.parse(snapshot)) is None:
-            raise lost_record(layout, head)
     found = find_record(layout, RunId.parse(snapshot))
+    if found is None and head is not None:
+        raise lost_record(layout, head)
     if found is None:
         raise CatalogError(f"{root} has no snapshot {snapshot}: it was never made, or collected")
     return Snapshot(layout, found)
