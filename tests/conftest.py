@@ -31,7 +31,6 @@ from beholder.local_stack import ObjectStore, RayCluster
 from beholder.readouts import LevelReadout
 from beholder.scoring import Scorer, TaskSpec
 
-
 # A shell's background job ignores SIGINT, and so would all that is started here and asked to end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
