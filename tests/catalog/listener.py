@@ -9,16 +9,17 @@ class Listener(ThreadingHTTPServer):
     """Takes what is posted to it, and answers as its path says."""
 
     def __init__(self) -> None:
-        self.posted: list[dict[str, Any]] = []
+        posted: list[dict[str, Any]] = []
+        self.posted = posted
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:  # noqa: N805
-                size = int(handler.headers["Content-Length"])
-                self.posted.append(json.loads(handler.rfile.read(size)))
-                handler.send_response(int(handler.path.removeprefix("/")))
-                handler.end_headers()
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                posted.append(json.loads(self.rfile.read(size)))
+                self.send_response(int(self.path.removeprefix("/")))
+                self.end_headers()
 
-            def log_message(handler, *_: object) -> None:  # noqa: N805
+            def log_message(self, *_: object) -> None:
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)

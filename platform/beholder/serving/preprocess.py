@@ -95,8 +95,8 @@ class Preprocessor:
         limit = patience.limit()
         if not limit:
             message = (
-                f"no decoder was free for it within {patience.seconds:g} s, as others before it "
-                "hung: send it again, without them"
+                f"no decoder was free for it within {patience.seconds:g} s: send it again, without "
+                "items that hang, or fewer at a time"
             )
             return Failure(FailureCode.DECODE_TIMEOUT, message, bytes_read=len(fetched.data))
         found = self._stage.decode(item, fetched, limit)
