@@ -86,7 +86,7 @@ def _json(body: bytes) -> Wanted:
 
 
 def fault_of(error: ValidationError) -> str:
-    """The first thing that is wrong in a JSON body: where, what, and the value if it is a number."""
+    """The first thing that is wrong in a JSON body: where, what, and a number as it was sent."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
